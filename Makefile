@@ -1,0 +1,131 @@
+# Of GNU make. Everything that is made lands in $(BUILD); `make clean` removes that and nothing else.
+#
+# Yours: CXX, CXXFLAGS, CPPFLAGS, LDFLAGS, LDLIBS, PREFIX, DESTDIR, JOBS. Ours: what stands in
+# OWN_FLAGS, so that `make CXXFLAGS=-O0` loses no warning.
+
+BUILD    ?= build
+CXXFLAGS ?= -O2 -g
+STD      ?= c++11
+PREFIX   ?= /usr/local
+JOBS     ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+WERROR   ?=
+# Which tests: make test TESTS='P1*,S2*'
+TESTS    ?=
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast \
+            -Wundef -Wmissing-declarations $(WERROR)
+# -pthread: pthread_atfork() is in a library of its own before glibc 2.34.
+OWN_FLAGS := -std=$(STD) $(WARNINGS) -I. -pthread
+COMPILE    = $(CXX) $(OWN_FLAGS) $(CPPFLAGS) $(CXXFLAGS)
+
+EXAMPLES := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
+# A support program is one file in tests/support; the harness is a part of the suite.
+SUPPORT  := $(patsubst tests/support/%.cpp,$(BUILD)/%, \
+              $(filter-out tests/support/harness.cpp,$(wildcard tests/support/*.cpp)))
+SUITE    := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/*.cpp tests/support/harness.cpp))
+
+# Whether the compiler finds a header; asked anew each time, since a header can be installed.
+has_header = $(shell echo '\#include <$(1)>' | \
+               $(COMPILE) -x c++ -E - >/dev/null 2>&1 && echo yes)
+NEEDS_SECCOMP := $(BUILD)/deny
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test suite subject examples bench bench-candidate install clean
+
+help:
+	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
+	@echo
+	@echo '  make demo             a real daemon: started, looked at, rotated, stopped (seconds)'
+	@echo '  make test             the suite; TESTS="P1*" for some of it, JOBS=1 one by one'
+	@echo '  make examples         the programs of examples/, into $(BUILD)/'
+	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
+	@echo '  make bench            the header beside the least correct C daemon, medians (minutes)'
+	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
+	@echo '  make install          the header into $$(DESTDIR)$$(PREFIX)/include; PREFIX=$(PREFIX)'
+	@echo '  make clean            removes $(BUILD)/'
+	@echo
+	@echo 'CXX, CXXFLAGS, CPPFLAGS, LDFLAGS, LDLIBS are yours; BUILD=dir for a second build.'
+
+# ---- Programs -----------------------------------------------------------------------------------
+
+$(BUILD)/%: examples/%.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+$(BUILD)/%: tests/support/%.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS) $(LIBS_$*)
+
+$(BUILD)/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -c $< -o $@
+
+$(BUILD)/suite: $(SUITE)
+	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
+
+LIBS_deny := -lseccomp
+
+examples: $(EXAMPLES)
+subject: $(BUILD)/subject
+
+# ---- The two commands ---------------------------------------------------------------------------
+
+demo: $(BUILD)/ticker
+	@sh examples/demo.sh $(BUILD)/ticker
+
+suite: $(BUILD)/suite $(EXAMPLES) \
+       $(if $(call has_header,seccomp.h),$(SUPPORT),$(filter-out $(NEEDS_SECCOMP),$(SUPPORT)))
+
+# A make of its own after the headers were looked for: which programs can be built depends on them.
+test:
+	@sh tests/need.sh doctest '$(COMPILE)'
+	@sh tests/need.sh libseccomp '$(COMPILE)'
+	@$(MAKE) --no-print-directory -j $(JOBS) suite
+	@sh tests/run.sh '$(BUILD)' '$(JOBS)' '$(TESTS)'
+
+# ---- What it costs ------------------------------------------------------------------------------
+# Both sides are linked alike: the floor needs no libstdc++, so a linker that drops what is not
+# needed would give it a start without that library.
+
+BENCH_FLAGS := -std=$(STD) $(WARNINGS) -I. -pthread -O2
+BENCH_LINK  := $(if $(filter Linux,$(shell uname -s)),-Wl$(comma)--no-as-needed)
+BENCH_ALL   := $(addprefix $(BUILD)/,bench-floor bench-floor-static bench-candidate \
+                 bench-candidate-static bench-candidate-generic bench-latency bench)
+comma := ,
+
+BENCH_LINK_static   := -static-libstdc++ -static-libgcc
+BENCH_FLAGS_generic := -DDAEMONIZE_GENERIC_POSIX
+
+define bench_program
+$$(BUILD)/$(1): tests/bench/$(2).cpp
+	@mkdir -p $$(@D)
+	$$(CXX) $$(BENCH_FLAGS) $$(BENCH_FLAGS_$(3)) $$(CPPFLAGS) -MMD -MP -MF $$@.d $$< -o $$@ \
+	    $$(BENCH_LINK) $$(BENCH_LINK_$(3)) $$(LDFLAGS) $$(LDLIBS)
+endef
+$(eval $(call bench_program,bench-floor,floor,plain))
+$(eval $(call bench_program,bench-floor-static,floor,static))
+$(eval $(call bench_program,bench-candidate,candidate,plain))
+$(eval $(call bench_program,bench-candidate-static,candidate,static))
+$(eval $(call bench_program,bench-candidate-generic,candidate,generic))
+$(eval $(call bench_program,bench-latency,latency,plain))
+$(eval $(call bench_program,bench,bench,plain))
+
+bench-candidate: $(BUILD)/bench-candidate $(BUILD)/bench-candidate-static
+
+bench: $(BENCH_ALL)
+	@CXX='$(CXX)' $(BUILD)/bench $(BUILD)
+
+# ---- Windows: windows, subject-windows, test-windows, bench-windows come with that block --------
+
+# ---- The rest -----------------------------------------------------------------------------------
+
+install:
+	mkdir -p '$(DESTDIR)$(PREFIX)/include'
+	cp daemonize.hpp '$(DESTDIR)$(PREFIX)/include/daemonize.hpp'
+	chmod 644 '$(DESTDIR)$(PREFIX)/include/daemonize.hpp'
+
+clean:
+	rm -rf '$(BUILD)'
+
+-include $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d)
