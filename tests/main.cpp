@@ -1,0 +1,126 @@
+// The runner: doctest's main, with the guard that keeps its processes its own, and the counts.
+//
+//   tests [doctest's options] [--shard=K/N]     K from 1 to N: one of N equal parts of the suite
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "support/harness.hpp"
+
+namespace {
+
+pid_t runner = 0;
+int passed = 0, failed = 0, skipped = 0;
+bool skipping = false;
+std::string running;
+
+// Whatever a test does: its processes end with it, and a forked copy of the runner never goes on.
+struct Guard : doctest::IReporter {
+    explicit Guard(const doctest::ContextOptions&) {}
+
+    void report_query(const doctest::QueryData&) override {}
+    void test_run_start() override {}
+    void test_run_end(const doctest::TestRunStats&) override { stay_alone(); }
+    void test_case_start(const doctest::TestCaseData& test) override {
+        stay_alone();
+        running = test.m_name;
+        skipping = false;
+        alarm(600);  // every wait has its own deadline; this one is for a mistake in a test
+    }
+    void test_case_reenter(const doctest::TestCaseData&) override { clean_up(); }
+    void test_case_end(const doctest::CurrentTestCaseStats& test) override {
+        clean_up();
+        alarm(0);
+        if (!test.testCaseSuccess)
+            ++failed;
+        else if (skipping)
+            ++skipped;
+        else
+            ++passed;
+    }
+    void test_case_exception(const doctest::TestCaseException&) override { stay_alone(); }
+    void subcase_start(const doctest::SubcaseSignature&) override {}
+    void subcase_end() override {}
+    void log_assert(const doctest::AssertData&) override {}
+    void log_message(const doctest::MessageData&) override {}
+    void test_case_skipped(const doctest::TestCaseData&) override {}
+
+    static void stay_alone() {
+        if (getpid() != runner) _exit(99);
+    }
+    static void clean_up() {
+        stay_alone();
+        harness::kill_all();
+    }
+};
+
+// Descriptors of make's job server and of the shell are nothing that a daemon should inherit.
+void keep_inherited_descriptors_to_ourselves() {
+    for (int number = 3; number < 256; ++number) {
+        const int flags = fcntl(number, F_GETFD);
+        if (flags >= 0) fcntl(number, F_SETFD, flags | FD_CLOEXEC);
+    }
+}
+
+// The suite is shuffled with a fixed seed before it is cut: all parts take about the same time, and
+// no test can rely on the one before it in its file.
+void take_shard(doctest::Context& context, const char* text) {
+    unsigned part = 0, parts = 0;
+    if (std::sscanf(text, "%u/%u", &part, &parts) != 2 || part < 1 || part > parts) {
+        std::fprintf(stderr, "tests: --shard=K/N wants K from 1 to N, not '%s'\n", text);
+        std::exit(2);
+    }
+    const unsigned all = static_cast<unsigned>(doctest::detail::getRegisteredTests().size());
+    if (all * part / parts <= all * (part - 1) / parts) std::exit(0);  // more parts than tests
+    context.setOption("order-by", "rand");
+    context.setOption("rand-seed", 4711);
+    context.setOption("first", static_cast<int>(all * (part - 1) / parts + 1));
+    context.setOption("last", static_cast<int>(all * part / parts));
+}
+
+}  // namespace
+
+namespace harness {
+
+void skip(const std::string& reason) {
+    skipping = true;
+    std::printf("SKIP: %s: %s\n", running.c_str(), reason.c_str());
+    std::fflush(stdout);
+}
+
+Counts counts() { return Counts{passed, failed, skipped}; }
+
+}  // namespace harness
+
+REGISTER_LISTENER("guard", 1, Guard);
+
+int main(int argc, char** argv) {
+    runner = getpid();
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    // What the caller ignores or blocks, a daemon under test would inherit.
+    for (int signum = 1; signum < 32; ++signum) signal(signum, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);  // a victim that dies must not take the runner along
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+    keep_inherited_descriptors_to_ourselves();
+
+    doctest::Context context(argc, argv);
+    for (int i = 1; i < argc; ++i)
+        if (std::strncmp(argv[i], "--shard=", 8) == 0) take_shard(context, argv[i] + 8);
+    const int result = context.run();
+    if (context.shouldExit()) return result;
+    const harness::Counts sum = harness::counts();
+    std::printf("RESULT passed=%d failed=%d skipped=%d\n", sum.passed, sum.failed, sum.skipped);
+    std::printf("%d passed, %d failed, %d skipped\n", sum.passed, sum.failed, sum.skipped);
+    return result;
+}

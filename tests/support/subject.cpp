@@ -1,0 +1,174 @@
+// The program by which the header is judged from outside: options become fields of DaemonContext,
+// control() does the rest. Verbs and options: usage() below.
+#define DAEMONIZE_IMPLEMENTATION
+#include "daemonize.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+namespace {
+
+using daemonize::DaemonContext;
+using std::chrono::milliseconds;
+
+struct Behaviour {
+    long ready_delay = 0, term_delay = 0, exit_init = -1, threads = 0;
+    std::string fail_init, say, atexit_file;
+    bool has_fail_init = false, abort_init = false, ignore_term = false, child = false;
+    bool has_payload = false;
+} behaviour;
+
+const char* const verbs = "start stop restart reload status run";
+const char* const options =
+    "pidfile stdout stderr chdir umask user group chroot preserve-fd ready-delay-ms ready-timeout "
+    "fail-init exit-init abort-init no-detach say atexit-file ignore-term term-delay-ms timeout "
+    "payload child threads";
+
+int usage(const char* wrong) {
+    std::fprintf(stderr, "subject: unknown or incomplete option '%s'; usage: subject VERB "
+                 "--pidfile P [options]; 'subject features' lists them\n", wrong);
+    return 2;
+}
+
+void say(const std::string& text) {
+    std::fputs(text.c_str(), stdout);
+    std::fflush(stdout);
+}
+
+// "" and what is no number at all are told apart from 0.
+bool number(const char* text, int base, long& value) {
+    char* end = nullptr;
+    value = std::strtol(text, &end, base);
+    return *text != '\0' && *end == '\0';
+}
+
+milliseconds seconds(const char* text) {
+    return milliseconds(static_cast<long>(std::strtod(text, nullptr) * 1000));
+}
+
+bool take_flag(const std::string& name, DaemonContext& context) {
+    if (name == "--abort-init") behaviour.abort_init = true;
+    else if (name == "--ignore-term") behaviour.ignore_term = true;
+    else if (name == "--child") behaviour.child = true;
+    else if (name == "--no-detach") context.detach_process = daemonize::Detach::no;
+    else return false;
+    return true;
+}
+
+bool take_number(const std::string& name, const char* value, DaemonContext& context) {
+    long n = 0;
+    if (!number(value, name == "--umask" ? 8 : 10, n)) return false;
+    if (name == "--umask") context.umask = static_cast<int>(n);
+    else if (name == "--preserve-fd") context.files_preserve.push_back(static_cast<int>(n));
+    else if (name == "--ready-delay-ms") behaviour.ready_delay = n;
+    else if (name == "--exit-init") behaviour.exit_init = n;
+    else if (name == "--term-delay-ms") behaviour.term_delay = n;
+    else if (name == "--threads") behaviour.threads = n;
+    else return false;
+    return true;
+}
+
+bool take_text(const std::string& name, const char* value, DaemonContext& context) {
+    if (name == "--pidfile") context.pidfile = value;
+    else if (name == "--stdout") context.standard_output = value;
+    else if (name == "--stderr") context.standard_error = value;
+    else if (name == "--chdir") context.working_directory = value;
+    else if (name == "--chroot") context.chroot_directory = value;
+    else if (name == "--user") context.uid = value;
+    else if (name == "--group") context.gid = value;
+    else if (name == "--say") behaviour.say = value;
+    else if (name == "--atexit-file") behaviour.atexit_file = value;
+    else if (name == "--ready-timeout") context.ready_timeout = seconds(value);
+    else if (name == "--timeout") context.stop_timeout = seconds(value);
+    else if (name == "--fail-init") behaviour.has_fail_init = true, behaviour.fail_init = value;
+    else if (name == "--payload") behaviour.has_payload = true, context.payload = value;
+    else return false;
+    return true;
+}
+
+// The option that is wrong, or null.
+const char* parse(int argc, char** argv, DaemonContext& context) {
+    for (int i = 2; i < argc; ++i) {
+        if (take_flag(argv[i], context)) continue;
+        if (i + 1 >= argc) return argv[i];
+        if (!take_text(argv[i], argv[i + 1], context) &&
+            !take_number(argv[i], argv[i + 1], context))
+            return argv[i];
+        ++i;
+    }
+    return nullptr;
+}
+
+void append_a() {
+    const int file = open(behaviour.atexit_file.c_str(), O_WRONLY | O_APPEND | O_CREAT, 0644);
+    if (file < 0 || write(file, "A\n", 2) != 2) std::perror("subject: --atexit-file");
+    if (file >= 0) ::close(file);
+}
+
+void* idle(void*) {
+    for (;;) pause();
+}
+
+void before_the_start() {
+    if (!behaviour.say.empty()) std::fputs(behaviour.say.c_str(), stdout);
+    if (!behaviour.atexit_file.empty()) std::atexit(append_a);
+    for (long i = 0; i < behaviour.threads; ++i) {
+        pthread_t thread;
+        pthread_create(&thread, nullptr, idle, nullptr);
+    }
+}
+
+void start_child() {
+    const pid_t child = fork();
+    if (child == 0) {
+        // Until ready, 2 is the launcher's: who waits for its end of file would wait for the child.
+        dup2(1, 2);
+        execlp("sleep", "sleep", "300", static_cast<char*>(nullptr));
+        _exit(127);
+    }
+    say("child=" + std::to_string(child) + "\n");
+}
+
+int body(DaemonContext& daemon) {
+    daemonize::SignalHandler signals(daemon);
+    signals.reload = [&daemon](int) {
+        daemonize::Error error;
+        if (!daemon.reopen_streams(error)) std::fprintf(stderr, "%s\n", error.text.c_str());
+        say("hup\n");
+    };
+    signals.on(SIGUSR1, [](int) { say("usr1\n"); });
+    if (behaviour.ignore_term) signals.sigterm = daemonize::ignore_signal;
+
+    if (behaviour.has_payload) say("payload=" + daemon.payload + "\n");
+    std::this_thread::sleep_for(milliseconds(behaviour.ready_delay));
+    if (behaviour.abort_init) std::abort();
+    if (behaviour.exit_init >= 0) _exit(static_cast<int>(behaviour.exit_init));
+    if (behaviour.has_fail_init) daemon.fail(behaviour.fail_init);
+    if (behaviour.child) start_child();
+
+    signals.start();
+    daemon.ready();
+    signals.wait();
+    std::this_thread::sleep_for(milliseconds(behaviour.term_delay));  // a second signal too
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc >= 2 && std::strcmp(argv[1], "features") == 0) {
+        std::printf("%s features %s hup usr1 notify\n", verbs, options);
+        return 0;
+    }
+    DaemonContext context;
+    if (const char* const wrong = parse(argc, argv, context)) return usage(wrong);
+    before_the_start();
+    return daemonize::control(argc, argv, context, body);
+}
