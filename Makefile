@@ -88,12 +88,11 @@ test:
 # Both sides are linked alike: the floor needs no libstdc++, so a linker that drops what is not
 # needed would give it a start without that library.
 
+comma := ,
 BENCH_FLAGS := -std=$(STD) $(WARNINGS) -I. -pthread -O2
 BENCH_LINK  := $(if $(filter Linux,$(shell uname -s)),-Wl$(comma)--no-as-needed)
 BENCH_ALL   := $(addprefix $(BUILD)/,bench-floor bench-floor-static bench-candidate \
                  bench-candidate-static bench-candidate-generic bench-latency bench)
-comma := ,
-
 BENCH_LINK_static   := -static-libstdc++ -static-libgcc
 BENCH_FLAGS_generic := -DDAEMONIZE_GENERIC_POSIX
 

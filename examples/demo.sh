@@ -8,6 +8,7 @@ log=$dir/ticker.log
 pid=
 
 clean_up() { # by PID, and only while that number is still our program
+    [ -n "$pid" ] || [ ! -s "$pidfile" ] || pid=$(cat "$pidfile")
     if [ -n "$pid" ] && runs_here "$pid"; then
         kill -KILL "$pid"
     fi
