@@ -1,6 +1,5 @@
 // The runner: doctest's main, with the guard that keeps its processes its own, and the counts.
-//
-//   tests [doctest's options] [--shard=K/N]     K from 1 to N: one of N equal parts of the suite
+// It takes doctest's options; run.sh cuts the suite into slices with --first and --last.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
@@ -10,8 +9,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <string>
 
 #include "support/harness.hpp"
@@ -71,22 +68,6 @@ void keep_inherited_descriptors_to_ourselves() {
     }
 }
 
-// The suite is shuffled with a fixed seed before it is cut: all parts take about the same time, and
-// no test can rely on the one before it in its file.
-void take_shard(doctest::Context& context, const char* text) {
-    unsigned part = 0, parts = 0;
-    if (std::sscanf(text, "%u/%u", &part, &parts) != 2 || part < 1 || part > parts) {
-        std::fprintf(stderr, "tests: --shard=K/N wants K from 1 to N, not '%s'\n", text);
-        std::exit(2);
-    }
-    const unsigned all = static_cast<unsigned>(doctest::detail::getRegisteredTests().size());
-    if (all * part / parts <= all * (part - 1) / parts) std::exit(0);  // more parts than tests
-    context.setOption("order-by", "rand");
-    context.setOption("rand-seed", 4711);
-    context.setOption("first", static_cast<int>(all * (part - 1) / parts + 1));
-    context.setOption("last", static_cast<int>(all * part / parts));
-}
-
 }  // namespace
 
 namespace harness {
@@ -115,8 +96,6 @@ int main(int argc, char** argv) {
     keep_inherited_descriptors_to_ourselves();
 
     doctest::Context context(argc, argv);
-    for (int i = 1; i < argc; ++i)
-        if (std::strncmp(argv[i], "--shard=", 8) == 0) take_shard(context, argv[i] + 8);
     const int result = context.run();
     if (context.shouldExit()) return result;
     const harness::Counts sum = harness::counts();

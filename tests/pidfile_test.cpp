@@ -1,0 +1,549 @@
+// Rules P1 to P10: the lock is the identity, the number is for people.
+#include "support/expect.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <memory>
+
+using namespace expect;
+
+namespace {
+
+Outcome api(const Strings& words) { return run(Launch(Strings{program("victim")} + words)); }
+
+struct Content {
+    const char* text;
+    std::size_t size;
+    long read;  // 0: refused
+};
+#define CONTENT(text, number) \
+    Content { text, sizeof(text) - 1, number }
+
+std::vector<Content> contents() {
+    return {CONTENT("4711\n", 4711),
+            CONTENT("4711", 4711),
+            CONTENT("  4711  \n", 4711),
+            CONTENT("0004711\n", 4711),
+            CONTENT("4711\r\n", 4711),
+            CONTENT("4711\nsecond line\n", 4711),
+            CONTENT("", 0),
+            CONTENT("\n", 0),
+            CONTENT("0\n", 0),
+            CONTENT("1\n", 0),
+            CONTENT("-4711\n", 0),
+            CONTENT("2147483648\n", 0),
+            CONTENT("99999999999999999999999999\n", 0),
+            CONTENT("words\n", 0),
+            CONTENT("47x11\n", 0),
+            CONTENT("0x12\n", 0),
+            CONTENT("\0\1\2\xff", 0),
+            CONTENT("4711\0\n", 0)};
+}
+
+}  // namespace
+
+TEST_CASE("P1 no content of a file that nobody holds blocks a start") {
+    const Daemon daemon;
+    std::vector<std::string> stale = {std::to_string(getpid()) + "\n", "1\n"};
+    for (const Content& content : contents()) stale.emplace_back(content.text, content.size);
+    for (const std::string& text : stale) {
+        INFO("content: ", text);
+        daemon.dir.file("d.pid", text);
+        check_started(daemon, daemon.start());
+        check_ends(daemon);
+    }
+}
+
+TEST_CASE("P1 the file of a daemon that was killed blocks nobody") {
+    const Daemon daemon;
+    REQUIRE(daemon.start().status == 0);
+    const pid_t first = daemon.pid();
+    send_signal(first, SIGKILL);
+    REQUIRE(ended(first) == 128 + SIGKILL);
+    CHECK(daemon.pid() == first);
+    check_started(daemon, daemon.start());
+    CHECK(daemon.pid() != first);
+}
+
+TEST_CASE("P1 the own number, as after a container's restart, does not block") {
+    const Victim daemon;
+    Launch launch({program("victim"), "pidfile=" + daemon.pidfile, "detach=no", "open", "role",
+                   "wait"});
+    const std::string file = daemon.pidfile;
+    launch.before_exec = [file] {
+        const int out = ::open(file.c_str(), O_WRONLY | O_CREAT, 0644);
+        dprintf(out, "%d\n", static_cast<int>(getpid()));
+        ::close(out);
+    };
+    Running front(launch);
+    CHECK(front.says("role=foreground"));
+    CHECK(is_locked(daemon.pidfile));
+}
+
+TEST_CASE("P2 a refused start leaves the file as it is, to the nanosecond") {
+    const Daemon daemon;
+    REQUIRE(daemon.start().status == 0);
+    const struct stat before = stat_of(daemon.pidfile);
+    const std::string text = daemon.written();
+    for (int round = 0; round < 5; ++round) {
+        const Outcome refused = daemon.start();
+        INFO(refused.text());
+        CHECK(refused.status == 1);
+        CHECK(contains(refused.err, "already running as process " + std::to_string(daemon.pid())));
+        // A proven holder is an answer at once; only where no record lock names it may it take longer.
+        if (!generic()) CHECK(refused.took < Millis(900));
+    }
+    CHECK(same_file_state(before, stat_of(daemon.pidfile)));
+    CHECK(daemon.written() == text);
+}
+
+TEST_CASE("P2 many starts at once: exactly one daemon, all others name it") {
+    const Daemon daemon;
+    const int many = sanitized() ? 12 : 40;
+    std::vector<std::unique_ptr<Running>> launchers;
+    for (int i = 0; i < many; ++i) launchers.emplace_back(new Running(daemon.launch()));
+    int started = 0, named = 0;
+    std::vector<Outcome> outcomes;
+    for (auto& launcher : launchers) outcomes.push_back(launcher->finish());
+    const std::string winner = "already running as process " + std::to_string(daemon.pid()) + "\n";
+    for (const Outcome& outcome : outcomes) {
+        INFO(outcome.text());
+        started += outcome.status == 0;
+        named += outcome.status == 1 && contains(outcome.err, winner);
+        CHECK((outcome.status == 0 || contains(outcome.err, winner)));
+    }
+    CHECK(started == 1);
+    CHECK(named == many - 1);
+    CHECK(descendants() == std::vector<pid_t>{daemon.pid()});
+}
+
+TEST_CASE("P2 many starts of a program that fails to start: none is refused for ever") {
+    const Daemon daemon;
+    std::vector<std::unique_ptr<Running>> launchers;
+    for (int i = 0; i < 10; ++i)
+        launchers.emplace_back(new Running(daemon.launch({"--fail-init", "no luck"})));
+    for (auto& launcher : launchers) {
+        const Outcome outcome = launcher->finish();
+        INFO(outcome.text());
+        CHECK(outcome.status == 1);
+        CHECK(lines(outcome.err).size() == 1);
+    }
+    CHECK_FALSE(exists(daemon.pidfile));
+    CHECK(descendants().empty());
+}
+
+TEST_CASE("P2 a reader's short lock only delays a start") {
+    const Daemon daemon;
+    daemon.dir.file("d.pid", "");
+    Descriptor reader = open_file(daemon.pidfile, O_RDONLY);
+    REQUIRE(lock(reader, true));
+    Running launcher(daemon.launch());
+    const Clock::time_point began = Clock::now();
+    eventually([&] { return Clock::now() > began + Millis(200); });
+    CHECK_FALSE(launcher.finished());
+    reader.reset();
+    check_started(daemon, launcher.finish());
+}
+
+TEST_CASE("P2 a reader that keeps its lock: refused after a second, with what it is") {
+    const Daemon daemon;
+    daemon.dir.file("d.pid", "");
+    const Descriptor reader = open_file(daemon.pidfile, O_RDONLY);
+    REQUIRE(lock(reader, true));
+    const struct stat before = stat_of(daemon.pidfile);
+    const Outcome launcher = daemon.start();
+    check_refused(launcher, {"'" + daemon.pidfile + "'"});
+    CHECK(launcher.took >= Millis(500));
+    CHECK_FALSE(contains(launcher.err, "already running as process"));
+    CHECK(same_file_state(before, stat_of(daemon.pidfile)));
+}
+
+TEST_CASE("P2 locked by one who wrote another's number: nobody is named as the daemon") {
+    SKIP_UNLESS(!generic(), "no record lock: flock and a number are all the proof there is");
+    const Daemon daemon;
+    daemon.dir.file("d.pid", std::to_string(getpid()) + "\n");
+    const Descriptor reader = open_file(daemon.pidfile, O_RDONLY);
+    REQUIRE(lock(reader));
+    const Outcome launcher = daemon.start();
+    check_refused(launcher, {});
+    CHECK_FALSE(contains(launcher.err, "already running as process"));
+}
+
+TEST_CASE("P3 a file that was replaced while its lock was waited for: the new one counts") {
+    const Daemon daemon;
+    for (int round = 0; round < 10; ++round) {
+        daemon.dir.file("d.pid", "");
+        Descriptor old = open_file(daemon.pidfile, O_RDWR);
+        REQUIRE(lock(old));
+        Running launcher(daemon.launch());
+        const Clock::time_point began = Clock::now();
+        eventually([&] { return Clock::now() > began + Millis(20 + round * 7); });
+        daemon.dir.file("new", "old text of the new file\n");
+        REQUIRE(rename((daemon.dir / "new").c_str(), daemon.pidfile.c_str()) == 0);
+        old.reset();
+        check_started(daemon, launcher.finish());
+        check_ends(daemon);
+    }
+}
+
+TEST_CASE("P3 a stale number is gone from the moment of the lock") {
+    NEEDS_DENY();
+    const Daemon daemon;
+    daemon.dir.file("d.pid", "4711\n");
+    // Held before its own number is written: the log, step 5, cannot be opened.
+    Strings words = daemon.words("start");
+    words[5] = "/no/such/place/log";
+    const Outcome launcher = run(words);
+    check_refused(launcher, {"'/no/such/place/log'"});
+    CHECK_FALSE(contains(daemon.written(), "4711"));
+}
+
+TEST_CASE("P4 at its end the daemon removes only its own file") {
+    const Daemon daemon;
+    REQUIRE(daemon.start().status == 0);
+    const pid_t pid = daemon.pid();
+    REQUIRE(unlink(daemon.pidfile.c_str()) == 0);
+    daemon.dir.file("d.pid", std::to_string(pid) + "\n");  // the same number in another file
+    send_signal(pid, SIGTERM);
+    CHECK(ended(pid) == 0);
+    CHECK(exists(daemon.pidfile));
+}
+
+TEST_CASE("P4 a file in which stands another number is not removed") {
+    const Daemon daemon;
+    REQUIRE(daemon.start().status == 0);
+    const pid_t pid = daemon.pid();
+    const Descriptor file = open_file(daemon.pidfile, O_WRONLY);
+    REQUIRE(ftruncate(file.get(), 0) == 0);
+    REQUIRE(pwrite(file.get(), "4711\n", 5, 0) == 5);
+    send_signal(pid, SIGTERM);
+    CHECK(ended(pid) == 0);
+    CHECK(daemon.written() == "4711\n");
+}
+
+TEST_CASE("P4 a failed start of a jailed or dropped daemon: the launcher removes the file") {
+    NEEDS_ROOT();
+    const Daemon daemon;
+    const std::string jail = daemon.dir.directory("jail");
+    check_failed(daemon, daemon.start({"--chroot", jail, "--user", "nobody", "--exit-init", "4"}), 4,
+                 {"4"});
+}
+
+TEST_CASE("P5 the content is the number and a newline; the mode is 0644 whatever the umask") {
+    const Daemon daemon;
+    for (const mode_t mask : {mode_t(0), mode_t(077), mode_t(0777)}) {
+        Launch launch = daemon.launch();
+        launch.before_exec = [mask] { umask(mask); };
+        check_started(daemon, run(launch));
+        CHECK((stat_of(daemon.pidfile).st_mode & 07777) == 0644);
+        check_ends(daemon);
+    }
+}
+
+TEST_CASE("P5 pidfile_mode of a new file; an existing file's mode stays") {
+    const Victim daemon;
+    check_started(daemon, daemon.start({"mode=600", "open", "wait"}));
+    CHECK((stat_of(daemon.pidfile).st_mode & 07777) == 0600);
+    check_ends(daemon, 128 + SIGTERM);
+    daemon.dir.file("d.pid", "", 0640);
+    check_started(daemon, daemon.start({"mode=600", "open", "wait"}));
+    CHECK((stat_of(daemon.pidfile).st_mode & 07777) == 0640);
+}
+
+TEST_CASE("P5 a shorter number leaves nothing of a longer text behind") {
+    const Daemon daemon;
+    daemon.dir.file("d.pid", "1234567890123456789012345678901234567890\nmore\n");
+    check_started(daemon, daemon.start());
+}
+
+TEST_CASE("P5 no temporary file, neither while it runs nor afterwards") {
+    const Daemon daemon;
+    REQUIRE(daemon.start().status == 0);
+    CHECK(daemon.dir.names() == Strings{"d.log", "d.pid"});
+    check_ends(daemon);
+    CHECK(daemon.dir.names() == Strings{"d.log"});
+}
+
+TEST_CASE("P5 reading tolerates what people write, and refuses what is no PID") {
+    const Scratch dir;
+    for (const Content& content : contents()) {
+        INFO("content: ", std::string(content.text, content.size));
+        dir.file("r.pid", std::string(content.text, content.size));
+        const Outcome said = api({"read=" + (dir / "r.pid")});
+        INFO(said.text());
+        CHECK(contains(said.out, "read=" + std::to_string(content.read) + " "));
+        CHECK(contains(said.out, content.read ? "error=none" : "error=invalid_pid_file"));
+    }
+}
+
+TEST_CASE("P5 reading neither blocks nor follows") {
+    const Scratch dir;
+    REQUIRE(mkfifo((dir / "fifo").c_str(), 0644) == 0);
+    dir.file("target", "4711\n");
+    REQUIRE(symlink((dir / "target").c_str(), (dir / "link").c_str()) == 0);
+    dir.directory("directory");
+    for (const char* name : {"fifo", "link", "directory"}) {
+        INFO(name);
+        const Outcome said = api({"read=" + (dir / name)});
+        INFO(said.text());
+        CHECK_FALSE(said.timed_out);
+        CHECK(contains(said.out, "read=0 "));
+        CHECK_FALSE(contains(said.out, "error=none"));
+    }
+    CHECK(contains(api({"read=" + (dir / "missing")}).out, "error=errno:2"));
+}
+
+TEST_CASE("P5 never seen torn or empty while it is written over and over") {
+    const Daemon daemon;
+    // Whoever reads without a lock sees the empty file of a start under way, or the whole number.
+    for (int round = 0; round < 10; ++round) {
+        Running launcher(daemon.launch());
+        bool torn = false;
+        while (!launcher.finished()) {
+            const std::string text = slurp(daemon.pidfile);
+            torn = torn || (!text.empty() && (text.back() != '\n' || to_long(text) < 2));
+        }
+        CHECK_FALSE(torn);
+        CHECK(launcher.finish().status == 0);
+        check_ends(daemon);
+    }
+}
+
+TEST_CASE("P6 a symlink, a FIFO, a directory, a second link, a writable file are not trusted") {
+    const Daemon daemon;
+    const std::string other = daemon.dir.file("victim", "precious\n");
+    const struct stat before = stat_of(other);
+    const auto refuse = [&](const char* what) {
+        INFO(what);
+        const Outcome launcher = daemon.start();
+        check_refused(launcher, {"'" + daemon.pidfile + "'"});
+        CHECK_FALSE(exists(daemon.log));
+        CHECK(slurp(other) == "precious\n");
+    };
+    REQUIRE(symlink(other.c_str(), daemon.pidfile.c_str()) == 0);
+    refuse("a symlink to a victim");
+    REQUIRE(unlink(daemon.pidfile.c_str()) == 0);
+    REQUIRE(symlink((daemon.dir / "none").c_str(), daemon.pidfile.c_str()) == 0);
+    refuse("a dangling symlink");
+    CHECK_FALSE(exists(daemon.dir / "none"));
+    REQUIRE(unlink(daemon.pidfile.c_str()) == 0);
+    REQUIRE(mkfifo(daemon.pidfile.c_str(), 0644) == 0);
+    refuse("a FIFO");
+    REQUIRE(unlink(daemon.pidfile.c_str()) == 0);
+    REQUIRE(mkdir(daemon.pidfile.c_str(), 0755) == 0);
+    refuse("a directory");
+    REQUIRE(rmdir(daemon.pidfile.c_str()) == 0);
+    CHECK(same_file_state(before, stat_of(other)));
+    REQUIRE(link(other.c_str(), daemon.pidfile.c_str()) == 0);
+    refuse("a second link");
+    REQUIRE(unlink(daemon.pidfile.c_str()) == 0);
+    for (const mode_t mode : {mode_t(0664), mode_t(0646), mode_t(0666)}) {
+        daemon.dir.file("d.pid", "", mode);
+        refuse("writable by others");
+    }
+}
+
+TEST_CASE("P6 the condition has a name: untrusted_pid_file") {
+    const Victim daemon;
+    REQUIRE(symlink("/etc/passwd", daemon.pidfile.c_str()) == 0);
+    CHECK(contains(daemon.start({"try"}).out, "error=untrusted_pid_file"));
+    CHECK(contains(api({"acquire=" + daemon.pidfile}).out, "error=untrusted_pid_file"));
+}
+
+TEST_CASE("P6 root trusts a file of root's or of the uid that it drops to, no other") {
+    NEEDS_ROOT();
+    const Daemon daemon;
+    daemon.dir.file("d.pid", "");
+    REQUIRE(chown(daemon.pidfile.c_str(), 1, 1) == 0);
+    check_refused(daemon.start(), {"'" + daemon.pidfile + "'"});
+    check_refused(daemon.start({"--user", "nobody"}), {"'" + daemon.pidfile + "'"});
+    check_started(daemon, daemon.start({"--user", "daemon"}));
+}
+
+TEST_CASE("P7 a worker that outlives the daemon blocks no restart") {
+    const Daemon daemon;
+    check_started(daemon, daemon.start({"--child"}));
+    const pid_t child = static_cast<pid_t>(to_long(daemon.logged("child")));
+    REQUIRE(child > 1);
+    CHECK(eventually([&] { return descriptors(child).size() == 3; }));
+    send_signal(daemon.pid(), SIGKILL);
+    REQUIRE(ended(daemon.pid()) == 128 + SIGKILL);
+    REQUIRE(alive(child));
+    CHECK_FALSE(is_locked(daemon.pidfile));
+    CHECK(daemon.verb("status").status == 1);
+    check_started(daemon, daemon.start());
+}
+
+TEST_CASE("P7 a forked child without exec has no part of the lock either") {
+    const Victim daemon;
+    check_started(daemon, daemon.start({"open", "fork-pause", "wait"}));
+    const pid_t child = static_cast<pid_t>(to_long(daemon.logged("child")));
+    REQUIRE(child > 1);
+    send_signal(daemon.pid(), SIGKILL);
+    REQUIRE(ended(daemon.pid()) == 128 + SIGKILL);
+    REQUIRE(alive(child));
+    CHECK_FALSE(is_locked(daemon.pidfile));
+}
+
+TEST_CASE("P7 a PidFile by itself: its children do not keep the lock") {
+    const Scratch dir;
+    Running holder(Launch({program("victim"), "own-child", "acquire-hold=" + (dir / "p.pid")}));
+    REQUIRE(holder.says("acquired=1"));
+    CHECK(is_locked(dir / "p.pid"));
+    CHECK(slurp(dir / "p.pid") == std::to_string(holder.pid()) + "\n");
+    holder.signal(SIGKILL);
+    holder.finish();
+    CHECK_FALSE(is_locked(dir / "p.pid"));
+}
+
+TEST_CASE("P8 acquire: one try, a limit, and the lock of a daemon that ends in time") {
+    const Daemon daemon;
+    REQUIRE(daemon.start().status == 0);
+    const std::string pid = std::to_string(daemon.pid());
+    Outcome said = api({"acquire=" + daemon.pidfile});
+    INFO(said.text());
+    CHECK(contains(said.out, "acquired=0"));
+    CHECK(contains(said.out, "error=already_running"));
+    CHECK(contains(said.out, pid));
+
+    said = api({"acquire=" + daemon.pidfile + ",300"});
+    INFO(said.text());
+    CHECK(contains(said.out, "error=timed_out"));
+    CHECK(said.took >= Millis(300));
+
+    Running waiting(Launch({program("victim"), "acquire-hold=" + daemon.pidfile + ",20000"}));
+    const Clock::time_point began = Clock::now();
+    eventually([&] { return Clock::now() > began + Millis(100); });
+    CHECK_FALSE(waiting.finished());
+    send_signal(daemon.pid(), SIGTERM);
+    REQUIRE(waiting.says("acquired=1"));
+    CHECK(slurp(daemon.pidfile) == std::to_string(waiting.pid()) + "\n");
+}
+
+TEST_CASE("P8 release removes the file and unlocks") {
+    const Scratch dir;
+    const Outcome said = api({"acquire=" + (dir / "p.pid")});
+    INFO(said.text());
+    CHECK(contains(said.out, "acquired=1 held=1 self="));
+    CHECK(contains(said.out, "path=" + (dir / "p.pid")));
+    CHECK(contains(said.out, "\nheld=0"));
+    CHECK(dir.names().empty());
+}
+
+TEST_CASE("P8 the path of a PidFile is absolute, as of its making") {
+    const Scratch dir;
+    Launch launch({program("victim"), "acquire=p.pid"});
+    launch.directory = dir.path();
+    CHECK(contains(run(launch).out, "path=" + (dir / "p.pid") + " "));
+}
+
+TEST_CASE("P8 queries create, change and remove nothing") {
+    const Daemon daemon;
+    const std::string missing = daemon.dir / "missing.pid";
+    CHECK(contains(api({"read=" + missing, "status=" + missing}).out, "state=3"));
+    CHECK(daemon.dir.names().empty());
+    daemon.dir.file("d.pid", "4711\n");
+    const struct stat stale = stat_of(daemon.pidfile);
+    api({"read=" + daemon.pidfile, "status=" + daemon.pidfile});
+    CHECK(same_file_state(stale, stat_of(daemon.pidfile)));
+    REQUIRE(daemon.start().status == 0);
+    const struct stat held = stat_of(daemon.pidfile);
+    api({"read=" + daemon.pidfile, "status=" + daemon.pidfile});
+    CHECK(same_file_state(held, stat_of(daemon.pidfile)));
+}
+
+TEST_CASE("P8 a user who may not signal the daemon is told that it runs") {
+    NEEDS_ROOT();
+    const Daemon daemon;
+    REQUIRE(daemon.start().status == 0);
+    Launch launch(daemon.words("status"));
+    launch.before_exec = become_nobody;
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(said.status == 0);
+    CHECK(contains(said.out, std::to_string(daemon.pid())));
+}
+
+TEST_CASE("P8 a zombie counts as gone") {
+    const Scratch dir;
+    // Its parent does not reap: the runner itself, as long as this test does not ask.
+    Running holder(Launch({program("victim"), "acquire=" + (dir / "z.pid"), "_exit=0"}));
+    const pid_t zombie = holder.pid();
+    REQUIRE(eventually([&] { return !alive(zombie); }));
+    dir.file("z.pid", std::to_string(zombie) + "\n");
+    CHECK(contains(api({"status=" + (dir / "z.pid")}).out, "state=1"));
+}
+
+TEST_CASE("P8 queries do not make a start on a free file fail") {
+    const Daemon daemon;
+    daemon.dir.file("d.pid", "");
+    std::vector<std::unique_ptr<Running>> queries;
+    const std::string loop = "while :; do '" + program("victim") + "' status=" + daemon.pidfile +
+                             " read=" + daemon.pidfile + "; done >/dev/null";
+    for (int i = 0; i < 3; ++i) queries.emplace_back(new Running(Launch({"sh", "-c", loop})));
+    for (int round = 0; round < 15; ++round) {
+        const Outcome launcher = daemon.start();
+        INFO(launcher.text());
+        REQUIRE(launcher.status == 0);
+        check_ends(daemon);
+        daemon.dir.file("d.pid", "");
+    }
+}
+
+TEST_CASE("P9 the default path of root is /run") {
+    NEEDS_ROOT();
+    SKIP_UNLESS(S_ISDIR(stat_of("/run").st_mode), "no /run");
+    const Outcome said = api({"default=daemonize-test"});
+    INFO(said.text());
+    CHECK(contains(said.out, "default=/run/daemonize-test.pid error=none"));
+    CHECK_FALSE(exists("/run/daemonize-test.pid"));
+}
+
+TEST_CASE("P9 the default path of others: XDG_STATE_HOME, else ~/.local/state, made 0700") {
+    const Scratch dir;
+    const std::string state = dir.directory("state", 0700);
+    Launch launch({program("victim"), "default=daemonize-test"});
+    launch.environment = {{"XDG_STATE_HOME", state + "/new"}};
+    if (is_root()) {
+        REQUIRE(chown(state.c_str(), nobody, nobody) == 0);
+        launch.before_exec = become_nobody;
+    }
+    Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(contains(said.out, "default=" + state + "/new"));
+    CHECK(contains(said.out, "error=none"));
+    CHECK(contains(said.out, "daemonize-test.pid"));
+    CHECK((stat_of(state + "/new").st_mode & 07777) == 0700);
+    CHECK_FALSE(contains(said.out, "=/tmp/daemonize-test.pid"));
+}
+
+TEST_CASE("P9 a default directory that is not the user's own is refused") {
+    NEEDS_ROOT();
+    const Scratch dir;
+    Launch launch({program("victim"), "default=daemonize-test"});
+    launch.environment = {{"XDG_STATE_HOME", dir.directory("foreign", 0777)}};
+    launch.before_exec = become_nobody;
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(contains(said.out, "default= "));
+    CHECK_FALSE(contains(said.out, "error=none"));
+}
+
+TEST_CASE("P9 an impossible program name is an error, not a path elsewhere") {
+    for (const char* name : {"", "../evil", "a/b", ".", ".."}) {
+        const Outcome said = api({std::string("default=") + name});
+        INFO(said.text());
+        CHECK(contains(said.out, "default= "));
+        CHECK_FALSE(contains(said.out, "error=none"));
+    }
+}
+
+TEST_CASE("P10 a file system without locks: the start fails with that text") {
+    NEEDS_DENY();
+    const Daemon daemon;
+    const Outcome launcher = run(denied({"flock:ENOLCK"}, daemon.words("start")));
+    check_refused(launcher, {"'" + daemon.pidfile + "'", "No locks available"});
+    CHECK_FALSE(exists(daemon.pidfile));
+}

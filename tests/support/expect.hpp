@@ -1,0 +1,128 @@
+// What many tests ask of a start, said once. For test files only: it uses doctest's assertions.
+#ifndef DAEMONIZE_TESTS_EXPECT_HPP
+#define DAEMONIZE_TESTS_EXPECT_HPP
+
+#include <doctest/doctest.h>
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <ostream>
+#include <string>
+
+#include "harness.hpp"
+
+namespace expect {
+
+using namespace harness;
+
+inline Strings operator+(Strings left, const Strings& right) {
+    left.insert(left.end(), right.begin(), right.end());
+    return left;
+}
+
+// A directory, a PID file and a log in it, and a program that is started with them.
+struct Daemon {
+    explicit Daemon(const std::string& program_name = "subject") : name(program_name) {}
+
+    Strings words(const std::string& verb, const Strings& more = {}) const {
+        if (name == "subject")
+            return Strings{program(name), verb, "--pidfile", pidfile, "--stdout", log} + more;
+        return Strings{program(name), "pidfile=" + pidfile, "stdout=" + log, "stderr=" + log} + more;
+    }
+    Launch launch(const Strings& more = {}) const { return Launch(words("start", more)); }
+    Outcome start(const Strings& more = {}) const { return run(launch(more)); }
+    Outcome verb(const std::string& word, const Strings& more = {}) const {
+        return run(Launch(words(word, more)));
+    }
+    std::string written() const { return slurp(pidfile); }
+    pid_t pid() const { return static_cast<pid_t>(to_long(written())); }
+    bool logs(const std::string& part) const {
+        return eventually([&] { return contains(slurp(log), part); });
+    }
+    // The value of key=value, up to the next blank or line, once it is in the log.
+    std::string logged(const std::string& key) const {
+        logs(key + "=");
+        const std::string text = slurp(log);
+        const std::size_t at = text.rfind(key + "=");
+        if (at == std::string::npos) return "";
+        const std::size_t from = at + key.size() + 1;
+        return text.substr(from, text.find_first_of(" \n", from) - from);
+    }
+
+    Scratch dir;
+    std::string name, pidfile = dir / "d.pid", log = dir / "d.log";
+};
+
+struct Victim : Daemon {
+    Victim() : Daemon("victim") {}
+};
+
+inline std::string value_in(const std::string& text, const std::string& key) {
+    const std::size_t at = text.find(key + "=");
+    if (at == std::string::npos) return "";
+    const std::size_t from = at + key.size() + 1;
+    return text.substr(from, text.find_first_of(" \n", from) - from);
+}
+
+// S1, the whole sentence.
+inline void check_started(const Daemon& daemon, const Outcome& launcher) {
+    INFO(launcher.text());
+    CHECK(launcher.status == 0);
+    CHECK(launcher.err == "");
+    CHECK(launcher.end_of_file);
+    const pid_t pid = daemon.pid();
+    REQUIRE(pid > 1);
+    CHECK(daemon.written() == std::to_string(pid) + "\n");
+    CHECK(alive(pid));
+    CHECK(pid != launcher.pid);
+    CHECK(is_locked(daemon.pidfile));
+    if (!generic()) CHECK(record_owner(daemon.pidfile) == pid);
+    const Facts seen = facts(pid);
+    CHECK(seen.session != getsid(0));
+    CHECK(seen.session != pid);  // no session leader: it can never get a terminal again
+    CHECK(seen.terminal == 0);
+}
+
+// One line of text that names what it must, a status that is no success, and nobody left.
+inline void check_refused(const Outcome& launcher, const Strings& words,
+                          const std::string& program_name = "subject") {
+    INFO(launcher.text());
+    CHECK(launcher.status > 0);
+    CHECK_FALSE(launcher.timed_out);
+    CHECK(launcher.end_of_file);
+    CHECK(lines(launcher.err).size() == 1);
+    CHECK(launcher.err.compare(0, program_name.size() + 2, program_name + ": ") == 0);
+    for (const std::string& word : words) {
+        INFO("the line should name: ", word);
+        CHECK(contains(launcher.err, word));
+    }
+    CHECK(descendants().empty());
+}
+
+inline void check_failed(const Daemon& daemon, const Outcome& launcher, int status,
+                         const Strings& words) {
+    check_refused(launcher, words, daemon.name);
+    CHECK(launcher.status == status);
+    CHECK_FALSE(exists(daemon.pidfile));
+}
+
+// Ends it as its owner would, and sees that nothing of it stays.
+inline void check_ends(const Daemon& daemon, int status = 0) {
+    const pid_t pid = daemon.pid();
+    REQUIRE(pid > 1);
+    send_signal(pid, SIGTERM);
+    CHECK(ended(pid) == status);
+    CHECK_FALSE(exists(daemon.pidfile));
+}
+
+// As on a kernel without these calls; see deny.cpp.
+inline Strings denied(const Strings& calls, const Strings& command) {
+    return Strings{program("deny")} + calls + Strings{"--"} + command;
+}
+
+}  // namespace expect
+
+#define NEEDS_DENY() SKIP_UNLESS(harness::has_program("deny"), "needs libseccomp")
+
+#endif
