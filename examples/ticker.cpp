@@ -53,7 +53,8 @@ int main(int argc, char** argv) {
         } else if (has_value && std::strcmp(argv[i], "--log") == 0) {
             log = argv[i + 1];
         } else {
-            std::fprintf(stderr, "ticker: unknown option, or one without its value: '%s'\n", argv[i]);
+            std::fprintf(stderr, "ticker: unknown option, or one without its value: '%s'\n",
+                         argv[i]);
             return 2;
         }
     }

@@ -17,7 +17,7 @@ mkdir -p "$results" || exit 1
 
 set --
 [ -z "$tests" ] || set -- "--test-case=$tests"
-if command -v timeout >/dev/null; then limit='timeout -k 5 240'; else limit=; fi
+if command -v timeout >/dev/null; then limit='timeout -k 5 900'; else limit=; fi
 
 count=$("$suite" --count --no-colors "$@" | sed -n 's/.*passing the current filters: //p')
 case $count in

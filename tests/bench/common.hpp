@@ -53,8 +53,8 @@ inline bool say(const char* fifo, const char* line, int length) {
 
 inline bool say_ready(const Options& options, long long t0) {
     char line[96];
-    const int length =
-        std::snprintf(line, sizeof line, "R %ld %lld %lld\n", static_cast<long>(getpid()), now_ns(), t0);
+    const int length = std::snprintf(line, sizeof line, "R %ld %lld %lld\n",
+                                     static_cast<long>(getpid()), now_ns(), t0);
     return say(options.ready_fifo, line, length);
 }
 

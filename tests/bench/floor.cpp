@@ -89,8 +89,10 @@ int main(int argc, char** argv) {
     sigemptyset(&term);
     sigaddset(&term, SIGTERM);
     sigprocmask(SIG_BLOCK, &term, nullptr);
-    if (walk) close_by_proc(lock, channel[1]);
-    else close_by_range(lock, channel[1]);
+    if (walk)
+        close_by_proc(lock, channel[1]);
+    else
+        close_by_range(lock, channel[1]);
     const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
     close(null);

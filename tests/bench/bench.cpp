@@ -1,0 +1,562 @@
+// bench BUILD [WORD]: the header beside its floor, in one session, in turns, medians. With WORD
+// only the sections whose name begins with it. Linux. It measures and prints; what misses its aim
+// is marked, what does not work at all ends it with status 1.
+#include "tests/bench/common.hpp"
+
+#include <dirent.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+using Words = std::vector<std::string>;
+using Setup = std::function<void()>;  // in the child, before exec
+
+// Ends the run; main() says why, on its way the daemon that may be running is ended.
+[[noreturn]] void give_up(const std::string& what) { throw std::runtime_error(what); }
+
+[[noreturn]] void system_says(const std::string& what) {
+    give_up(what + ": " + std::strerror(errno));
+}
+
+// ---- Text and files -----------------------------------------------------------------------------
+
+std::string slurp(const std::string& path) {
+    std::string text;
+    FILE* const file = std::fopen(path.c_str(), "re");
+    if (file == nullptr) return text;
+    char piece[4096];
+    for (std::size_t n; (n = std::fread(piece, 1, sizeof piece, file)) > 0;) text.append(piece, n);
+    std::fclose(file);
+    return text;
+}
+
+// The number behind `name` in a text of lines such as "Threads:  1".
+long number_after(const std::string& text, const char* name) {
+    const std::size_t at = text.find(name);
+    return at == std::string::npos ? -1 : std::atol(text.c_str() + at + std::strlen(name));
+}
+
+// A directory of our own with the PID file and the FIFO, removed at the end.
+struct Place {
+    std::string dir, pidfile, fifo;
+    int reader = -1;
+
+    Place() {
+        char name[] = "/tmp/daemonize-bench.XXXXXX";
+        if (mkdtemp(name) == nullptr) system_says("mkdtemp");
+        dir = name;
+        pidfile = dir + "/pid";
+        fifo = dir + "/ready";
+        if (mkfifo(fifo.c_str(), 0600) != 0) system_says(fifo);
+        reader = open(fifo.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    }
+    ~Place() {
+        const pid_t left = static_cast<pid_t>(std::atol(slurp(pidfile).c_str()));
+        if (left > 1 && waitpid(left, nullptr, WNOHANG) == 0) {  // a child of ours, still running
+            kill(left, SIGKILL);
+            waitpid(left, nullptr, 0);
+        }
+        for (const char* const file : {"/pid", "/ready", "/a.cpp", "/b.cpp", "/a.o", "/stripped"})
+            unlink((dir + file).c_str());
+        rmdir(dir.c_str());
+    }
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+
+    // The next line that begins with `kind`, or "" when nothing came for `limit` seconds.
+    std::string line(char kind, int limit = 20) {
+        for (;;) {
+            std::string text;
+            for (char c; text.empty() || text.back() != '\n';) {
+                pollfd watch = {reader, POLLIN, 0};
+                if (poll(&watch, 1, limit * 1000) <= 0) return std::string();
+                if (read(reader, &c, 1) == 1) text += c;
+            }
+            if (text[0] == kind) return text;
+        }
+    }
+};
+
+// ---- Processes ----------------------------------------------------------------------------------
+
+long long* exec_time;  // shared with the children: each says when it called exec
+
+struct Ended {
+    int status;
+    long long began, ended;
+};
+
+pid_t spawn(const Words& words, const Setup& setup) {
+    const pid_t pid = fork();
+    if (pid < 0) system_says("fork");
+    if (pid > 0) return pid;
+    if (setup) setup();
+    std::vector<char*> argv;
+    for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+    argv.push_back(nullptr);
+    *exec_time = bench::now_ns();
+    execvp(argv[0], argv.data());
+    _exit(127);
+}
+
+Ended run(const Words& words, const Setup& setup = Setup()) {
+    const pid_t pid = spawn(words, setup);
+    int status = 0;
+    if (waitpid(pid, &status, 0) != pid) system_says("waitpid");
+    const long long now = bench::now_ns();
+    return Ended{WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), *exec_time, now};
+}
+
+struct Started {
+    pid_t pid;
+    long long exec_to_left, exec_to_ready, call_to_left, call_to_ready;
+};
+
+Started start(Place& place, const Words& program, const Setup& setup = Setup()) {
+    Words words = program;
+    for (const std::string& word :
+         {std::string("--pidfile"), place.pidfile, std::string("--ready-fifo"), place.fifo})
+        words.push_back(word);
+    const Ended launcher = run(words, setup);
+    if (launcher.status != 0) give_up(program[0] + " did not start");
+    long pid = 0;
+    long long ready = 0, call = 0;
+    if (std::sscanf(place.line('R').c_str(), "R %ld %lld %lld", &pid, &ready, &call) != 3)
+        give_up(program[0] + " is not ready");
+    return Started{static_cast<pid_t>(pid), launcher.ended - launcher.began, ready - launcher.began,
+                   launcher.ended - call, ready - call};
+}
+
+// We are the subreaper of everything that is started here.
+void reap(pid_t pid) {
+    const long long limit = bench::now_ns() + 20000000000LL;
+    while (waitpid(pid, nullptr, WNOHANG) == 0 && bench::now_ns() < limit) {
+        pollfd nothing = {-1, 0, 0};
+        poll(&nothing, 1, 1);
+    }
+}
+
+void end(const Started& daemon) {
+    if (kill(daemon.pid, SIGTERM) != 0) give_up("kill");
+    reap(daemon.pid);
+}
+
+// ---- What a child can be given ------------------------------------------------------------------
+
+rlim_t hard_limit() {
+    rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_max;
+}
+
+Setup descriptor_limit(rlim_t soft) {
+    return [soft] {
+        rlimit limit = {soft, hard_limit()};
+        setrlimit(RLIMIT_NOFILE, &limit);
+    };
+}
+
+Setup open_descriptors(int count) {
+    return [count] {
+        descriptor_limit(hard_limit())();
+        const int first = open("/dev/null", O_RDONLY);
+        for (int i = 1; i < count; ++i)
+            if (dup(first) < 0) _exit(126);
+    };
+}
+
+// These system calls say ENOSYS, as on an old kernel.
+Setup denied(const std::vector<long>& calls) {
+    return [calls] {
+        std::vector<sock_filter> filter = {
+            BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+        for (const long call : calls) {
+            filter.push_back(
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(call), 0, 1));
+            filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS));
+        }
+        filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+        sock_fprog program = {static_cast<unsigned short>(filter.size()), filter.data()};
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(126);
+    };
+}
+
+Setup both(const Setup& first, const Setup& second) {
+    return [first, second] {
+        first();
+        second();
+    };
+}
+
+// ---- Results ------------------------------------------------------------------------------------
+
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    const std::size_t half = values.size() / 2;
+    return values.size() % 2 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+void title(const char* text, const char* floor, const char* header) {
+    std::printf("\n%-46s %10s %10s %7s %7s\n", text, floor, header, "ratio", "aim");
+}
+
+// `aim` 0: only shown.
+void row(const char* name, double floor, double header, double aim) {
+    const double ratio = header / floor;
+    std::printf("  %-44s %10.1f %10.1f %7.2f ", name, floor, header, ratio);
+    if (aim > 0)
+        std::printf("%7.2f%s\n", aim, ratio <= aim ? "" : "  missed");
+    else
+        std::printf("%7s\n", "");
+    std::fflush(stdout);
+}
+
+struct Side {
+    Words program;
+    Setup setup;
+    std::vector<double> exec_left, exec_ready, call_left, call_ready;
+    double of(const std::vector<double> Side::*what) const { return median(this->*what) / 1000; }
+};
+
+// Starts and ends the sides in turns; every second round the other way round.
+void in_turns(Place& place, std::vector<Side>& sides, int rounds) {
+    for (int i = -1; i < rounds; ++i) {  // round -1 warms up
+        for (std::size_t k = 0; k < sides.size(); ++k) {
+            Side& side = sides[i % 2 == 0 ? k : sides.size() - 1 - k];
+            const Started one = start(place, side.program, side.setup);
+            end(one);
+            if (i < 0) continue;
+            side.exec_left.push_back(static_cast<double>(one.exec_to_left));
+            side.exec_ready.push_back(static_cast<double>(one.exec_to_ready));
+            side.call_left.push_back(static_cast<double>(one.call_to_left));
+            side.call_ready.push_back(static_cast<double>(one.call_to_ready));
+        }
+    }
+}
+
+struct Bench {
+    std::string build;
+    Place place;
+    std::string program(const char* name) const { return build + "/" + name; }
+    Words floor() const { return Words{program("bench-floor")}; }
+    Words header() const { return Words{program("bench-candidate")}; }
+};
+
+// ---- The sections -------------------------------------------------------------------------------
+
+void measure_start(Bench& b) {
+    std::vector<Side> sides(4);
+    sides[0].program = b.floor();
+    sides[1].program = b.header();
+    sides[2].program = Words{b.program("bench-floor-static")};
+    sides[3].program = Words{b.program("bench-candidate-static")};
+    for (Side& side : sides) side.setup = descriptor_limit(1024);
+    in_turns(b.place, sides, 150);
+    title("start, microseconds", "floor", "header");
+    row("from exec until the launcher has left", sides[0].of(&Side::exec_left),
+        sides[1].of(&Side::exec_left), 1.10);
+    row("from exec until ready", sides[0].of(&Side::exec_ready), sides[1].of(&Side::exec_ready),
+        1.10);
+    row("from the call until the launcher has left", sides[0].of(&Side::call_left),
+        sides[1].of(&Side::call_left), 0);
+    row("from the call until ready", sides[0].of(&Side::call_ready), sides[1].of(&Side::call_ready),
+        0);
+    row("-static-libstdc++: exec until left", sides[2].of(&Side::exec_left),
+        sides[3].of(&Side::exec_left), 0);
+    row("-static-libstdc++: exec until ready", sides[2].of(&Side::exec_ready),
+        sides[3].of(&Side::exec_ready), 0);
+}
+
+void measure_limit(Bench& b) {
+    std::vector<Side> sides(2);
+    sides[0].program = sides[1].program = b.header();
+    sides[0].setup = descriptor_limit(1024);
+    sides[1].setup = descriptor_limit(hard_limit());
+    in_turns(b.place, sides, 150);
+    const std::string limit = "limit " + std::to_string(hard_limit());
+    title("header at two descriptor limits, microseconds", "limit 1024", limit.c_str());
+    row("from exec until the launcher has left", sides[0].of(&Side::exec_left),
+        sides[1].of(&Side::exec_left), 1.05);
+    row("from exec until ready", sides[0].of(&Side::exec_ready), sides[1].of(&Side::exec_ready),
+        1.05);
+}
+
+void measure_descriptors(Bench& b) {
+    const int most = static_cast<int>(std::min<rlim_t>(hard_limit() - 64, 19000));
+    for (const int count : {1000, most}) {
+        std::vector<Side> sides(2);
+        sides[0].program = b.floor();
+        sides[1].program = b.header();
+        sides[0].setup = sides[1].setup = open_descriptors(count);
+        in_turns(b.place, sides, count == most ? 61 : 101);
+        const std::string name = std::to_string(count) + " open descriptors, microseconds";
+        title(name.c_str(), "floor", "header");
+        const double aim = count == most ? 1.05 : 1.15;
+        row("from exec until the launcher has left", sides[0].of(&Side::exec_left),
+            sides[1].of(&Side::exec_left), aim);
+        row("from exec until ready", sides[0].of(&Side::exec_ready), sides[1].of(&Side::exec_ready),
+            aim);
+        row("from the call until ready", sides[0].of(&Side::call_ready),
+            sides[1].of(&Side::call_ready), 0);
+    }
+    std::vector<Side> sides(2);
+    sides[0].program = Words{b.program("bench-floor"), "--close", "proc"};
+    sides[1].program = b.header();
+    sides[0].setup = sides[1].setup = both(open_descriptors(most), denied({SYS_close_range}));
+    in_turns(b.place, sides, 31);
+    title("the same, close_range denied, microseconds", "proc walk", "header");
+    row("from the call until ready", sides[0].of(&Side::call_ready), sides[1].of(&Side::call_ready),
+        0);
+}
+
+void measure_memory(Bench& b) {
+    std::vector<Side> sides(3);
+    sides[0].program = b.floor();
+    sides[1].program = Words{b.program("bench-candidate-generic")};
+    sides[2].program = b.header();
+    for (Side& side : sides)
+        for (const char* const word : {"--mem-mib", "1024", "--thp", "off"})
+            side.program.push_back(word);
+    in_turns(b.place, sides, 7);
+    title("1 GiB in 4 KiB pages, microseconds", "floor", "header");
+    row("portable path, from the call until ready", sides[0].of(&Side::call_ready),
+        sides[1].of(&Side::call_ready), 1.03);
+    row("Linux, from the call until ready", sides[0].of(&Side::call_ready),
+        sides[2].of(&Side::call_ready), 0.60);
+    row("Linux, from the call until left", sides[0].of(&Side::call_left),
+        sides[2].of(&Side::call_left), 0);
+}
+
+struct Footprint {
+    long private_kib, threads, descriptors;
+};
+
+Footprint footprint(pid_t pid) {
+    const std::string proc = "/proc/" + std::to_string(pid);
+    const std::string rollup = slurp(proc + "/smaps_rollup");
+    Footprint seen = {
+        number_after(rollup, "Private_Clean:") + number_after(rollup, "Private_Dirty:"),
+        number_after(slurp(proc + "/status"), "Threads:"), 0};
+    DIR* const dir = opendir((proc + "/fd").c_str());
+    if (dir == nullptr) system_says(proc + "/fd");
+    while (const dirent* entry = readdir(dir)) seen.descriptors += entry->d_name[0] != '.';
+    closedir(dir);
+    return seen;
+}
+
+void measure_running(Bench& b) {
+    std::vector<Footprint> seen;
+    for (const Words& program : {b.floor(), b.header()}) {
+        const Started daemon = start(b.place, program);
+        // Ready is said just before the daemon begins to wait: let it get there.
+        const std::string stat = "/proc/" + std::to_string(daemon.pid) + "/stat";
+        const long long limit = bench::now_ns() + 20000000000LL;
+        while (slurp(stat).find(") S ") == std::string::npos)
+            if (bench::now_ns() > limit) give_up("the daemon never waits");
+        seen.push_back(footprint(daemon.pid));
+        end(daemon);
+    }
+    title("the running daemon", "floor", "header");
+    std::printf("  %-44s %10ld %10ld %+7ld %7s%s\n", "private memory, KiB", seen[0].private_kib,
+                seen[1].private_kib, seen[1].private_kib - seen[0].private_kib, "+16",
+                seen[1].private_kib <= seen[0].private_kib + 16 ? "" : "  missed");
+    std::printf("  %-44s %10ld %10ld %7s %7s\n", "threads", seen[0].threads, seen[1].threads, "",
+                "1");
+    std::printf("  %-44s %10ld %10ld %7s %7s\n", "descriptors", seen[0].descriptors,
+                seen[1].descriptors, "", "6");
+}
+
+void measure_size(Bench& b) {
+    std::vector<double> kib;
+    for (const char* const name :
+         {"bench-floor", "bench-candidate", "bench-floor-static", "bench-candidate-static"}) {
+        const std::string stripped = b.place.dir + "/stripped";
+        if (run(Words{"strip", "-o", stripped, b.program(name)}).status != 0) {
+            std::printf("\nsize: SKIP, there is no strip\n");
+            return;
+        }
+        struct stat file;
+        if (stat(stripped.c_str(), &file) != 0) system_says(stripped);
+        kib.push_back(static_cast<double>(file.st_size) / 1024);
+    }
+    title("size, stripped, KiB", "floor", "header");
+    std::printf("  %-44s %10.1f %10.1f %+7.1f %7s%s\n", "linked dynamically", kib[0], kib[1],
+                kib[1] - kib[0], "+24", kib[1] <= kib[0] + 24 ? "" : "  missed");
+    std::printf("  %-44s %10.1f %10.1f %+7.1f\n", "-static-libstdc++", kib[2], kib[3],
+                kib[3] - kib[2]);
+}
+
+// Milliseconds until 200 launchers have left that were let go at the same time.
+double two_hundred(Bench& b, const std::string& program, int& winners) {
+    int gate[2];
+    if (pipe2(gate, O_CLOEXEC) != 0) system_says("pipe");
+    const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    std::vector<pid_t> launchers;
+    for (int i = 0; i < 200; ++i)
+        launchers.push_back(
+            spawn(Words{program, "--pidfile", b.place.pidfile, "--ready-fifo", b.place.fifo}, [&] {
+                char byte;
+                close(gate[1]);
+                dup2(null, 2);  // 199 refusals
+                if (read(gate[0], &byte, 1) != 0) _exit(126);
+            }));
+    close(gate[0]);
+    const long long began = bench::now_ns();
+    close(gate[1]);
+    winners = 0;
+    for (const pid_t launcher : launchers) {
+        int status = 0;
+        if (waitpid(launcher, &status, 0) != launcher) system_says("waitpid");
+        winners += WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    }
+    const long long ended = bench::now_ns();
+    close(null);
+    long pid = 0;
+    if (std::sscanf(b.place.line('R').c_str(), "R %ld", &pid) != 1) give_up("none of 200 started");
+    kill(static_cast<pid_t>(pid), SIGTERM);
+    reap(static_cast<pid_t>(pid));
+    return static_cast<double>(ended - began) / 1e6;
+}
+
+void measure_crowd(Bench& b) {
+    std::vector<double> floor, header;
+    int most = 0, least = 200;
+    for (int i = 0; i < 15; ++i) {
+        int winners = 0;
+        floor.push_back(two_hundred(b, b.program("bench-floor"), winners));
+        header.push_back(two_hundred(b, b.program("bench-candidate"), winners));
+        most = std::max(most, winners);
+        least = std::min(least, winners);
+    }
+    title("200 starts at once, milliseconds", "floor", "header");
+    row("until all launchers have left", median(floor), median(header), 1.10);
+    std::printf("  %-44s %10s %4d..%-4d %7s %7s%s\n", "daemons of the header, in 15 rounds", "",
+                least, most, "", "1", least == 1 && most == 1 ? "" : "  missed");
+}
+
+void measure_stop(Bench& b) {
+    struct Stopper {
+        Words words;
+        Setup setup;
+        std::vector<double> took;
+    };
+    const Setup old_kernel = denied({SYS_pidfd_open, SYS_pidfd_send_signal});
+    std::vector<Stopper> stoppers = {
+        {Words{b.program("bench-floor"), "--stop", b.place.pidfile}, Setup(), {}},
+        {Words{b.program("bench-candidate"), "--stop", b.place.pidfile}, Setup(), {}},
+        {Words{b.program("bench-candidate"), "--stop", b.place.pidfile}, old_kernel, {}}};
+    for (int i = -1; i < 100; ++i) {
+        for (Stopper& stopper : stoppers) {
+            const Started daemon = start(b.place, b.header());
+            const Ended one = run(stopper.words, stopper.setup);
+            reap(daemon.pid);
+            if (one.status != 0) give_up("the stop failed");
+            if (i >= 0) stopper.took.push_back(static_cast<double>(one.ended - one.began) / 1000);
+        }
+    }
+    title("stop, microseconds, the header's daemon", "pidfd+poll", "header");
+    row("from exec of the stopper to its end", median(stoppers[0].took), median(stoppers[1].took),
+        1.25);
+    row("without pidfd", median(stoppers[0].took), median(stoppers[2].took), 2.50);
+}
+
+void measure_latency(Bench& b) {
+    FILE* const program = popen((b.program("bench-latency")).c_str(), "re");
+    double by_signal = 0, by_pipe = 0;
+    if (program == nullptr || std::fscanf(program, "%lf %lf", &by_signal, &by_pipe) != 2)
+        give_up("bench-latency");
+    pclose(program);
+    title("signal to callback and back, microseconds", "pipe", "header");
+    row("round trip, median of 20,000", by_pipe / 1000, by_signal / 1000, 1.10);
+}
+
+void measure_include(Bench& b) {
+    const char* const given = std::getenv("CXX");
+    const std::string compiler = given != nullptr && *given != '\0' ? given : "c++";
+    const std::string files[] = {b.place.dir + "/a.cpp", b.place.dir + "/b.cpp"};
+    const char* const texts[] = {"#include <string>\n", "#include \"daemonize.hpp\"\n"};
+    std::vector<double> took[2];
+    for (int k = 0; k < 2; ++k) {
+        FILE* const file = std::fopen(files[k].c_str(), "we");
+        if (file == nullptr || std::fputs(texts[k], file) < 0 || std::fclose(file) != 0)
+            system_says(files[k]);
+    }
+    for (int i = -1; i < 11; ++i) {
+        for (int k = 0; k < 2; ++k) {
+            const Ended one = run(Words{compiler, "-std=c++11", "-O0", "-I.", "-c", files[k], "-o",
+                                        b.place.dir + "/a.o"});
+            if (one.status != 0) give_up(compiler);
+            if (i >= 0) took[k].push_back(static_cast<double>(one.ended - one.began) / 1e6);
+        }
+    }
+    title("to compile, milliseconds", "<string>", "header");
+    row("the include alone", median(took[0]), median(took[1]), 1.80);
+}
+
+int measure(int argc, char** argv) {
+    Bench b;
+    char* const build = realpath(argv[1], nullptr);
+    if (build == nullptr) system_says(argv[1]);
+    b.build = build;
+    std::free(build);
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    void* const page =
+        mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) system_says("mmap");
+    exec_time = static_cast<long long*>(page);
+
+    const struct {
+        const char* name;
+        void (*run)(Bench&);
+    } sections[] = {{"start", measure_start},
+                    {"limit", measure_limit},
+                    {"descriptors", measure_descriptors},
+                    {"memory", measure_memory},
+                    {"running", measure_running},
+                    {"size", measure_size},
+                    {"200", measure_crowd},
+                    {"stop", measure_stop},
+                    {"latency", measure_latency},
+                    {"include", measure_include}};
+    const char* const wanted = argc > 2 ? argv[2] : "";
+    int done = 0;
+    std::printf("Medians of runs in turns; ratio = header / the other column.\n");
+    for (const auto& section : sections) {
+        if (std::strncmp(section.name, wanted, std::strlen(wanted)) != 0) continue;
+        section.run(b);
+        ++done;
+    }
+    if (done == 0) std::fprintf(stderr, "bench: no section begins with '%s'\n", wanted);
+    return done == 0 ? 2 : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc < 2) {
+        std::fprintf(stderr, "usage: bench BUILD [SECTION]\n");
+        return 2;
+    }
+    try {
+        return measure(argc, argv);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "bench: %s\n", error.what());
+        return 1;
+    }
+}
