@@ -1,0 +1,207 @@
+// Rules L1 to L4: logs, and who opens them.
+#include "support/expect.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+using namespace expect;
+
+namespace {
+
+void give(const std::string& path, uid_t uid, gid_t gid) {
+    REQUIRE(lchown(path.c_str(), uid, gid) == 0);
+}
+
+void rename_away(const std::string& path) {
+    REQUIRE(rename(path.c_str(), (path + ".1").c_str()) == 0);
+}
+
+}  // namespace
+
+TEST_CASE("L1 a new log has mode 0640, whatever the umask; an existing one is appended to") {
+    const Victim daemon;
+    for (const char* umask_word : {"umask=0", "umask=777"}) {
+        Launch launch = daemon.launch({umask_word, "open", "say=text", "wait"});
+        launch.before_exec = [] { umask(0); };
+        check_started(daemon, run(launch));
+        CHECK((stat_of(daemon.log).st_mode & 07777) == 0640);
+        CHECK(daemon.logs("text\n"));
+        check_ends(daemon, 128 + SIGTERM);
+        REQUIRE(unlink(daemon.log.c_str()) == 0);
+    }
+    daemon.dir.file("d.log", "old\n", 0604);
+    check_started(daemon, daemon.start({"open", "say=new", "wait"}));
+    CHECK(eventually([&] { return slurp(daemon.log) == "old\nnew\n"; }));
+    CHECK((stat_of(daemon.log).st_mode & 07777) == 0604);
+}
+
+TEST_CASE("L1 two writers of one log: append, nothing is overwritten") {
+    const Victim daemon;
+    check_started(daemon, daemon.start({"open", "say=one", "sleep=300", "say=three", "wait"}));
+    REQUIRE(daemon.logs("one\n"));
+    const Descriptor other = open_file(daemon.log, O_WRONLY | O_APPEND);
+    REQUIRE(write(other.get(), "two\n", 4) == 4);
+    CHECK(daemon.logs("three\n"));
+    CHECK(slurp(daemon.log) == "one\ntwo\nthree\n");
+}
+
+TEST_CASE("L1 root follows no symlink, writes into no second link, opens no FIFO") {
+    NEEDS_ROOT();
+    const Daemon daemon;
+    const std::string other = daemon.dir.file("precious", "precious\n");
+    const auto refuse = [&](const char* what) {
+        INFO(what);
+        check_failed(daemon, daemon.start(), 1, {"'" + daemon.log + "'"});
+        CHECK(slurp(other) == "precious\n");
+        REQUIRE(unlink(daemon.log.c_str()) == 0);
+    };
+    REQUIRE(symlink(other.c_str(), daemon.log.c_str()) == 0);
+    refuse("a symlink");
+    REQUIRE(symlink((daemon.dir / "none").c_str(), daemon.log.c_str()) == 0);
+    refuse("a dangling symlink");
+    CHECK_FALSE(exists(daemon.dir / "none"));
+    REQUIRE(link(other.c_str(), daemon.log.c_str()) == 0);
+    refuse("a second link");
+    REQUIRE(mkfifo(daemon.log.c_str(), 0600) == 0);
+    refuse("a FIFO");
+}
+
+TEST_CASE("L1 with a drop, a log in the target's directory is opened as the target") {
+    NEEDS_ROOT();
+    const Daemon daemon;
+    const std::string place = daemon.dir.directory("theirs", 0755);
+    give(place, nobody, nobody);
+    const std::string precious = daemon.dir.file("precious", "precious\n", 0600);
+    Strings words = daemon.words("start", {"--user", "nobody", "--payload", "p"});
+    words[5] = place + "/d.log";
+
+    REQUIRE(symlink(precious.c_str(), words[5].c_str()) == 0);
+    check_failed(daemon, run(words), 1, {"'" + words[5] + "'"});
+    CHECK(slurp(precious) == "precious\n");
+    REQUIRE(unlink(words[5].c_str()) == 0);
+
+    // And a symlink planted there to a file that does not exist yet is none of root's making.
+    REQUIRE(symlink((daemon.dir / "planted").c_str(), words[5].c_str()) == 0);
+    check_failed(daemon, run(words), 1, {"'" + words[5] + "'"});
+    CHECK_FALSE(exists(daemon.dir / "planted"));
+    REQUIRE(unlink(words[5].c_str()) == 0);
+
+    check_started(daemon, run(words));
+    CHECK(stat_of(words[5]).st_uid == nobody);
+    CHECK(slurp(words[5]) == "payload=p\n");
+}
+
+TEST_CASE("L2 a log that the start created belongs to the target") {
+    NEEDS_ROOT();
+    const Daemon daemon;
+    check_started(daemon, daemon.start({"--user", "daemon"}));
+    CHECK(stat_of(daemon.log).st_uid == 1);
+    CHECK(stat_of(daemon.log).st_gid == 1);
+}
+
+TEST_CASE("L2 an existing log keeps its owner") {
+    NEEDS_ROOT();
+    const Victim daemon;
+    daemon.dir.file("d.log", "", 0644);
+    check_started(daemon, daemon.start({"user=daemon", "open", "say=text", "wait"}));
+    CHECK(daemon.logs("text"));
+    CHECK(stat_of(daemon.log).st_uid == 0);
+}
+
+TEST_CASE("L2 two names of one file are opened once") {
+    const Victim daemon;
+    const std::string other_name = daemon.dir.path() + "/./d.log";
+    REQUIRE(symlink(".", (daemon.dir / "here").c_str()) == 0);
+    for (const std::string& second : {daemon.log, other_name, daemon.dir / "here/d.log"}) {
+        INFO(second);
+        Launch launch({program("victim"), "pidfile=" + daemon.pidfile, "core=1",
+                       "stdout=" + daemon.log, "stderr=" + second, "open", "say=out",
+                       "say-err=err", "wait"});
+        check_started(daemon, run(launch));
+        CHECK(daemon.logs("err\n"));
+        const auto open = descriptors(daemon.pid());
+        CHECK(open.at(1) == daemon.log);
+        CHECK(open.at(2) == daemon.log);
+        // One open file description: a position that only the other one has moved is the same.
+        const std::string place = "/proc/" + std::to_string(daemon.pid()) + "/fdinfo/";
+        CHECK(slurp(place + "1") == slurp(place + "2"));
+        check_ends(daemon, 128 + SIGTERM);
+        REQUIRE(unlink(daemon.log.c_str()) == 0);
+    }
+}
+
+TEST_CASE("L3 a FIFO without a reader is an error, not a start that hangs") {
+    const Daemon daemon;
+    REQUIRE(mkfifo(daemon.log.c_str(), 0600) == 0);
+    const Outcome launcher = daemon.start();
+    check_failed(daemon, launcher, 1, {"'" + daemon.log + "'"});
+    CHECK(launcher.took < patience() / 2);
+}
+
+TEST_CASE("L3 a log that cannot be opened: no daemon, no PID file") {
+    const Daemon daemon;
+    Strings words = daemon.words("start");
+    for (const std::string& bad :
+         {daemon.dir.path() + "/no/such/d.log", daemon.dir.path(), std::string("/proc/d.log")}) {
+        words[5] = bad;
+        check_failed(daemon, run(words), 1, {"'" + bad + "'"});
+    }
+}
+
+TEST_CASE("L4 SIGHUP re-opens the log by path after a rotation") {
+    const Daemon daemon;
+    check_started(daemon, daemon.start({"--stderr", daemon.log}));
+    const pid_t pid = daemon.pid();
+    for (int round = 1; round <= 3; ++round) {
+        rename_away(daemon.log);
+        send_signal(pid, SIGHUP);
+        CHECK(daemon.logs("hup\n"));
+        CHECK_FALSE(contains(slurp(daemon.log + ".1"), round == 1 ? "hup" : "hup\nhup"));
+        CHECK((stat_of(daemon.log).st_mode & 07777) == 0640);
+    }
+    send_signal(pid, SIGUSR1);
+    CHECK(daemon.logs("usr1\n"));
+}
+
+TEST_CASE("L4 a stream that cannot be re-opened stays, and the error says which") {
+    const Victim daemon;
+    check_started(daemon, daemon.start({"core=1", "open", "sleep=300", "reopen", "say=still",
+                                        "wait"}));
+    rename_away(daemon.log);
+    REQUIRE(mkdir(daemon.log.c_str(), 0755) == 0);
+    REQUIRE(eventually([&] { return contains(slurp(daemon.log + ".1"), "still"); }));
+    const std::string old = slurp(daemon.log + ".1");
+    INFO(old);
+    CHECK(contains(old, "reopened=0 error=errno:21"));
+    CHECK(contains(old, "'" + daemon.log + "'"));
+    CHECK(descriptors(daemon.pid()).at(2) == daemon.log + ".1");
+}
+
+TEST_CASE("L4 in a jail the prefix is taken off, and the dropped identity opens") {
+    NEEDS_ROOT();
+    const Victim daemon;
+    const std::string jail = daemon.dir.directory("jail"), place = daemon.dir.directory("jail/log");
+    give(place, nobody, nobody);
+    const std::string log = place + "/d.log";
+    Strings words = {program("victim"), "pidfile=" + daemon.pidfile, "stdout=" + log,
+                     "stderr=" + log, "chroot=" + jail, "user=nobody", "open", "say=before",
+                     "sleep=300", "reopen", "say=after", "wait"};
+    check_started(daemon, run(words));
+    REQUIRE(eventually([&] { return contains(slurp(log), "before"); }));
+    rename_away(log);
+    CHECK(eventually([&] { return contains(slurp(log), "after"); }));
+    CHECK(contains(slurp(log), "reopened=1"));
+    CHECK(stat_of(log).st_uid == nobody);
+}
+
+TEST_CASE("L4 streams given as descriptors are not re-opened") {
+    const Victim daemon;
+    const Descriptor own = open_file(daemon.dir / "own.log", O_WRONLY | O_CREAT | O_APPEND);
+    Launch launch({program("victim"), "pidfile=" + daemon.pidfile, "stdout=fd:7", "open",
+                   "sleep=200", "reopen", "say=after", "wait"});
+    launch.before_exec = [&own] { dup2(own.get(), 7); };
+    check_started(daemon, run(launch));
+    rename_away(daemon.dir / "own.log");
+    CHECK(eventually([&] { return contains(slurp(daemon.dir / "own.log.1"), "after"); }));
+    CHECK_FALSE(exists(daemon.dir / "own.log"));
+}
