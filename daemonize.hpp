@@ -47,7 +47,12 @@ public:
     static Stream descriptor(int open_descriptor);     // [unix] duplicated by the start
     static Stream truncated(const std::string& path);  // emptied, once the start has the lock
 
-    enum Choice { null_choice = null_stream, keep_choice = keep_stream, path_choice, number_choice };
+    enum Choice {
+        null_choice = null_stream,
+        keep_choice = keep_stream,
+        path_choice,
+        number_choice
+    };
     Choice choice() const noexcept { return static_cast<Choice>(choice_); }
     const std::string& path() const noexcept { return path_; }
     int descriptor() const noexcept { return descriptor_; }
@@ -63,9 +68,9 @@ private:
 class Account {
 public:
     Account() {}
-    Account(int id) : id_(id), is_set_(true) {}       // negative: refused by the start, invalid_option
-    Account(unsigned id) : id_(id), is_set_(true) {}  // uid_t, gid_t
-    Account(const char* name) : name_(name), is_set_(true) {}  // resolved by the start, or
+    Account(int id) : id_(id), is_set_(true) {}  // negative: refused by the start, invalid_option
+    Account(unsigned id) : id_(id), is_set_(true) {}                  // uid_t, gid_t
+    Account(const char* name) : name_(name), is_set_(true) {}         // resolved by the start, or
     Account(const std::string& name) : name_(name), is_set_(true) {}  // unknown_account
     Account(std::nullptr_t) = delete;
 
@@ -138,15 +143,15 @@ public:
     PidFile& operator=(const PidFile&) = delete;
     ~PidFile();  // release(), in the process that acquired it
 
-    // Locks, then writes "PID\n". A lock of a proven daemon is waited for until `limit`; zero is one
-    // try. already_running, untrusted_pid_file, unproven_holder, timed_out, or the system's.
+    // Locks, then writes "PID\n". A lock of a proven daemon is waited for until `limit`; zero is
+    // one try. already_running, untrusted_pid_file, unproven_holder, timed_out, or the system's.
     void acquire(Duration limit = Duration(0));
     bool acquire(Duration limit, Error& error) noexcept;
-    void release() noexcept;          // removes it if it is still ours, then unlocks
-    bool is_held() const noexcept;    // by this object, in this process
-    long read() const;                // the number inside, whoever wrote it: invalid_pid_file
-    long read(Error& error) const noexcept;             // 0: failed
-    const std::string& path() const noexcept;           // absolute, as of the constructor
+    void release() noexcept;        // removes it if it is still ours, then unlocks
+    bool is_held() const noexcept;  // by this object, in this process
+    long read() const;              // the number inside, whoever wrote it: invalid_pid_file
+    long read(Error& error) const noexcept;    // 0: failed
+    const std::string& path() const noexcept;  // absolute, as of the constructor
 
     // Where the PID file of `program` belongs: /run (else /var/run) for root, else the user's own
     // place ($XDG_STATE_HOME, ~/.local/state, %LOCALAPPDATA%), made with mode 0700 and refused
@@ -198,9 +203,15 @@ public:
 private:
     int signum_;
 };
-struct ReceivedSIGINT : ReceivedSignal { ReceivedSIGINT() noexcept; };
-struct ReceivedSIGTERM : ReceivedSignal { ReceivedSIGTERM() noexcept; };
-struct ReceivedSIGABRT : ReceivedSignal { ReceivedSIGABRT() noexcept; };
+struct ReceivedSIGINT : ReceivedSignal {
+    ReceivedSIGINT() noexcept;
+};
+struct ReceivedSIGTERM : ReceivedSignal {
+    ReceivedSIGTERM() noexcept;
+};
+struct ReceivedSIGABRT : ReceivedSignal {
+    ReceivedSIGABRT() noexcept;
+};
 
 class DaemonContext;
 
@@ -210,27 +221,27 @@ class DaemonContext;
 // while they are pending; the last one is never lost. Source: daemoniker's SignalHandler1.
 class SignalHandler {
 public:
-    SignalHandler();                        // of a program without a context
+    SignalHandler();                                 // of a program without a context
     explicit SignalHandler(DaemonContext& context);  // also runs the callbacks of its signal_map
     SignalHandler(const SignalHandler&) = delete;
     SignalHandler& operator=(const SignalHandler&) = delete;
-    ~SignalHandler();                       // stop()
+    ~SignalHandler();  // stop()
 
-    Handler sigint, sigterm, sigabrt;       // assignable at any time by the waiting thread
-    Handler reload;                         // of signal_reload: default_signal; under control()
-                                            // reopen_streams()
+    Handler sigint, sigterm, sigabrt;  // assignable at any time by the waiting thread
+    Handler reload;                    // of signal_reload: default_signal; under control()
+                                       // reopen_streams()
 
     // Any other signal. unknown_signal: SIGKILL, SIGSTOP, a program error (SIGSEGV, SIGBUS, SIGFPE,
     // SIGILL, SIGTRAP, SIGSYS), one of the C library's own, or no such number.
     void on(int signum, Handler handler);
     bool on(int signum, Handler handler, Error& error) noexcept;
 
-    void start();                           // idempotent. invalid_option: another SignalHandler has it
+    void start();  // idempotent. invalid_option: another SignalHandler has it
     bool start(Error& error) noexcept;
-    void stop() noexcept;                   // idempotent; restores what was there, if it is still ours
+    void stop() noexcept;  // idempotent; restores what was there, if it is still ours
 
-    int wait();                             // until a signal with report_signal comes: its number
-    int wait_for(Duration limit);           // or no_signal; a callback does not end the wait
+    int wait();                    // until a signal with report_signal comes: its number
+    int wait_for(Duration limit);  // or no_signal; a callback does not end the wait
     template <class Clock, class D>
     int wait_until(std::chrono::time_point<Clock, D> time) {
         // Looked at again after each round: a clock that was set meanwhile counts as it stands.
@@ -241,10 +252,11 @@ public:
             if (signum != no_signal || Clock::now() >= time) return signum;
         }
     }
-    // Until a signal comes, or no_signal: the handle has input (or an end of file), or time is over.
-    // No gap, unlike poll() before a blocking call. A descriptor; on Windows a waitable HANDLE.
+    // Until a signal comes, or no_signal: the handle has input (or an end of file), or time is
+    // over. No gap, unlike poll() before a blocking call. A descriptor; on Windows a waitable
+    // HANDLE.
     int wait_for_input(std::intptr_t handle, Duration limit = no_limit);
-    int poll();                             // wait_for() of zero
+    int poll();                                         // wait_for() of zero
     void throw_received(Duration limit = Duration(0));  // wait_for() that throws ReceivedSignal
     std::intptr_t native_handle() const noexcept;  // descriptor or HANDLE; when it is ready, poll()
 
@@ -254,43 +266,47 @@ private:
 
 // ---- The daemon ---------------------------------------------------------------------------------
 
-// How this program becomes a daemon: set the fields, start it. Names and meaning as in PEP 3143
-// where it has them. Relative paths are meant from the caller's directory. [unix], [windows]: set
-// elsewhere it is errc::unsupported. One object from one thread; one daemon in a process.
-class DaemonContext {
-public:
-    std::string pidfile;                // "": none, thus no single instance, send() or stop()
-    int pidfile_mode = 0644;            // [unix] of a file that the start creates, whatever the umask
-    std::string working_directory;      // "": "/", on Windows %SystemRoot%; ".": stay
-    std::string chroot_directory;       // [unix] working_directory is then inside it
+// The options: names and meaning as in PEP 3143 where it has them. Relative paths are meant from
+// the caller's directory. [unix], [windows]: set elsewhere it is errc::unsupported.
+struct DaemonOptions {
+    std::string pidfile;            // "": none, thus no single instance, send() or stop()
+    int pidfile_mode = 0644;        // [unix] of a file that the start creates, whatever the umask
+    std::string working_directory;  // "": "/", on Windows %SystemRoot%; ".": stay
+    std::string chroot_directory;   // [unix] working_directory is then inside it
     Stream standard_input, standard_output, standard_error;
-    int umask = -1;                     // [unix] -1: 027
-    Account uid, gid;                   // [unix] uid alone: with the primary group of that user
-    bool initgroups = true;             // [unix] with the supplementary groups of uid; false: none
-    bool no_new_privs = false;          // [linux] exec of a set-uid program gains nothing
-    bool prevent_core = true;           // no core files; on Windows no error boxes
+    int umask = -1;             // [unix] -1: 027
+    Account uid, gid;           // [unix] uid alone: with the primary group of that user
+    bool initgroups = true;     // [unix] with the supplementary groups of uid; false: none
+    bool no_new_privs = false;  // [linux] exec of a set-uid program gains nothing
+    bool prevent_core = true;   // no core files; on Windows no error boxes
     Detach detach_process = Detach::automatic;
-    std::vector<int> files_preserve;    // [unix] every other descriptor is closed
-    std::vector<std::pair<int, Handler>> signal_map;  // = {{SIGUSR1, ignore_signal}}; beside the
-                                        // built-in: SIGTTIN, SIGTTOU, SIGTSTP, SIGHUP ignored, SIGTERM
-                                        // and SIGINT terminate_signal. Callbacks: by a SignalHandler
-    bool clear_environment = false;     // but for environment_keep
+    std::vector<int> files_preserve;  // [unix] every other descriptor is closed
+    std::vector<std::pair<int, Handler>>
+        signal_map;                  // = {{SIGUSR1, ignore_signal}}; beside the
+                                     // built-in: SIGTTIN, SIGTTOU, SIGTSTP, SIGHUP ignored, SIGTERM
+                                     // and SIGINT terminate_signal. Callbacks: by a SignalHandler
+    bool clear_environment = false;  // but for environment_keep
     std::vector<std::string> environment_keep;
     std::function<void(DaemonContext&)> privileged;  // last act as root: bind ports, they stay open
-    std::string payload;                // bytes; in the daemon those that the launcher had
-    std::string program_name;           // in messages; "": as the system knows it
-    bool replace_arguments = false;     // [windows] the relaunch gets `arguments`, not our own
+    std::string payload;             // bytes; in the daemon those that the launcher had
+    std::string program_name;        // in messages; "": as the system knows it
+    bool replace_arguments = false;  // [windows] the relaunch gets `arguments`, not our own
     std::vector<std::string> arguments;
-    bool ready_by_hand = false;         // started only when ready() is said; control() implies it
+    bool ready_by_hand = false;  // started only when ready() is said; control() implies it
     Duration ready_timeout = std::chrono::seconds(30);  // no_limit or 0: none
     Duration stop_timeout = std::chrono::seconds(10);   // of control(): then SIGKILL
-    bool allow_threads = false;         // [unix] other threads vanish; else threads_running
+    bool allow_threads = false;  // [unix] other threads vanish; else threads_running
+};
 
+// How this program becomes a daemon: set the fields, start it. The start changes none of them. One
+// object from one thread; one daemon in a process.
+class DaemonContext : public DaemonOptions {
+public:
     DaemonContext();
     DaemonContext(DaemonContext&& other) noexcept;  // before the start only
     DaemonContext(const DaemonContext&) = delete;
     DaemonContext& operator=(const DaemonContext&) = delete;
-    ~DaemonContext();                   // close()
+    ~DaemonContext();  // close()
 
     // Returns in the daemon only (or the foreground). The launcher leaves by _exit: with 0 when the
     // daemon is ready, else with one line on stderr and the daemon's status. Open already: nothing
@@ -301,21 +317,21 @@ public:
     Role start();
     Role start(Error& error) noexcept;
 
-    void ready() noexcept;              // ends the start. Does not return if the launcher is gone
+    void ready() noexcept;  // ends the start. Does not return if the launcher is gone
     // Ends a start that failed: text and status become the launcher's. Later: text into the log.
     [[noreturn]] void fail(const std::string& message, int exit_code = 1) noexcept;
-    void close() noexcept;              // removes the PID file and nothing else (PEP 3143)
-    // For sigaction(): removes the PID file, then the default action of the signal ends the process.
-    // Async-signal-safe. Source: PEP 3143 (terminate).
+    void close() noexcept;  // removes the PID file and nothing else (PEP 3143)
+    // For sigaction(): removes the PID file, then the default action of the signal ends the
+    // process. Async-signal-safe. Source: PEP 3143 (terminate).
     static void terminate(int signum) noexcept;
 
-    bool is_open() const noexcept;      // in this process, not in a fork of it
-    bool is_parent() const noexcept;    // the kept launcher, after a start (daemoniker)
-    Role role() const noexcept;         // launcher before the start
-    long pid() const noexcept;          // the daemon's, in launcher and daemon; 0 before the start
-    void reopen_streams();              // after a rotation, by path; each is swapped in one step
+    bool is_open() const noexcept;    // in this process, not in a fork of it
+    bool is_parent() const noexcept;  // the kept launcher, after a start (daemoniker)
+    Role role() const noexcept;       // launcher before the start
+    long pid() const noexcept;        // the daemon's, in launcher and daemon; 0 before the start
+    void reopen_streams();            // after a rotation, by path; each is swapped in one step
     bool reopen_streams(Error& error) noexcept;  // the first that failed; it keeps its old file
-    std::string explain() const;        // detach or not, by which evidence; ids, paths, fallbacks
+    std::string explain() const;  // detach or not, by which evidence; ids, paths, fallbacks
 
 private:
     detail::Session* session_;
@@ -325,7 +341,8 @@ private:
 // Is this before the start? On Windows main() runs again in the daemon: ask before one-time work.
 bool is_setup() noexcept;
 
-// ---- From any process, any thread -----------------------------------------------------------------
+// ---- From any process, any thread
+// -----------------------------------------------------------------
 
 // To the proven holder of the PID file, never to a stranger. not_running, unknown_signal (also 0:
 // ask status()), invalid_pid_file, unproven_holder, untrusted_pid_file, or the system's, such as
@@ -343,16 +360,17 @@ struct Status {
 };
 Status status(const std::string& pidfile) noexcept;  // changes nothing
 
-// What stop() did. It sends SIGTERM and returns when the process is gone and its lock is free; after
-// `limit` it sends SIGKILL (no_limit: never). The daemon's children are not touched.
+// What stop() did. It sends SIGTERM and returns when the process is gone and its lock is free;
+// after `limit` it sends SIGKILL (no_limit: never). The daemon's children are not touched.
 enum class Stopped { not_running, ended, killed, failed };
 Stopped stop(const std::string& pidfile, Duration limit = std::chrono::seconds(10));
 Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept;
 
 // The main() of a service. argv[1]: start, stop, restart, reload, status, run, --help; the rest is
 // the program's. `body` runs in the daemon and calls ready(), else the start fails. Prints; returns
-// the exit status: start 0, the daemon's own, 1 refused, 124 not ready in time; stop 0 also when not
-// running, 1, 4 not permitted; reload 0, 4, 7 not running; status as State; 2 usage, 3 unsupported.
+// the exit status: start 0, the daemon's own, 1 refused, 124 not ready in time; stop 0 also when
+// not running, 1, 4 not permitted; reload 0, 4, 7 not running; status as State; 2 usage, 3
+// unsupported.
 int control(int argc, char** argv, DaemonContext& context,
             const std::function<int(DaemonContext&)>& body);
 
@@ -369,3 +387,4043 @@ struct is_error_code_enum<daemonize::errc> : true_type {};
 }  // namespace std
 
 #endif  // DAEMONIZE_HPP: end of the declarations
+
+// >>implementation --------------------------------------------------------------------------------
+#if defined(DAEMONIZE_IMPLEMENTATION) && !defined(DAEMONIZE_IMPLEMENTED)
+#define DAEMONIZE_IMPLEMENTED
+
+#include <atomic>  // what an asynchronous handler may touch
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdio>  // fflush: buffered text must appear once
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <stdexcept>
+
+#if defined(_WIN32)
+#define DAEMONIZE_WINDOWS 1
+#else
+#define DAEMONIZE_WINDOWS 0
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+extern char** environ;
+#endif
+
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS) || defined(_CPPUNWIND)
+#define DAEMONIZE_EXCEPTIONS 1
+#else
+#define DAEMONIZE_EXCEPTIONS 0
+#endif
+
+namespace daemonize {
+namespace detail {
+
+// >>os --------------------------------------------------------------------------------------------
+// What the core asks of an operating system; >>posix and >>windows each implement all of it, in
+// this order. Nothing here prints, exits or waits unless it says so. `Error&` is filled where the
+// result is a failure.
+namespace os {
+
+// The one owner of a descriptor or HANDLE; closing it keeps errno.
+class Handle {
+public:
+    explicit Handle(std::intptr_t value = -1) noexcept : value_(value) {}
+    Handle(Handle&& other) noexcept : value_(other.release()) {}
+    Handle& operator=(Handle&& other) noexcept {
+        if (this != &other) {
+            close();
+            value_ = other.release();
+        }
+        return *this;
+    }
+    ~Handle() { close(); }
+    explicit operator bool() const noexcept { return value_ != -1; }
+    std::intptr_t get() const noexcept { return value_; }
+    int fd() const noexcept { return static_cast<int>(value_); }
+    std::intptr_t release() noexcept {
+        const std::intptr_t value = value_;
+        value_ = -1;
+        return value;
+    }
+    void close() noexcept;
+
+private:
+    std::intptr_t value_;
+};
+
+// A moment, not a span: nested waits cannot add up.
+class Deadline {
+public:
+    using Clock = std::chrono::steady_clock;
+    explicit Deadline(Duration limit) noexcept
+        : never_(limit == no_limit),
+          end_(never_ ? Clock::now() : Clock::now() + (limit < Duration(0) ? Duration(0) : limit)) {
+    }
+    bool over() const noexcept { return !never_ && Clock::now() >= end_; }
+    bool never() const noexcept { return never_; }
+    Duration left() const noexcept {  // rounded up: a wait for it does not spin at the end
+        if (never_) return no_limit;
+        const auto left = std::chrono::duration_cast<Duration>(end_ - Clock::now());
+        return left < Duration(0) ? Duration(0) : left + Duration(1);
+    }
+
+private:
+    bool never_;
+    Clock::time_point end_;
+};
+
+// A process that cannot be mistaken for a later one with its number.
+struct Identity {
+    long pid = 0;
+    Handle handle;                // pidfd or process handle, where there is one
+    unsigned long long born = 0;  // start time in the system's own unit; 0: not known
+};
+
+// A PID file that this process has locked. Its address stays: fork handlers and `terminate` find
+// it.
+struct Lock {
+    std::string path;       // absolute
+    std::string path_here;  // the same file as this process reaches it; "": out of the jail
+    Handle file;
+    unsigned long long device = 0, inode = 0;
+    long owner = 0;  // the process whose PID is in it; 0: not written yet
+    Lock* next = nullptr;
+};
+
+// What can be seen of a PID file from outside.
+struct Found {
+    bool exists = false;
+    bool locked = false;
+    bool trusted = true;  // P6: nobody else could have written it
+    bool proves = false;  // this system names the owner of a lock
+    long owner = 0;       // the process that holds the record lock; 0 none, -1 not nameable
+    long file_user = 0;
+    std::string text;
+    unsigned long long device = 0, inode = 0;
+};
+
+// Where the program was started from: facts for pure::decide().
+struct Evidence {
+    long pid = 0, parent = 0;
+    std::string init_name;  // of process 1, where that is the parent
+    bool pidfile_set = false, notify_socket = false, invocation_id = false, launchd = false;
+    long systemd_exec_pid = 0;  // 0: not set
+    bool stdin_internet = false, stdin_listening = false;
+};
+
+enum Option {
+    umask_option,
+    account_option,
+    chroot_option,
+    preserve_option,
+    descriptor_option,
+    no_new_privs_option,
+    arguments_option,
+    threads_option,
+    mode_option,
+};
+
+// The validated copy of the options: absolute paths, resolved ids.
+struct Plan {
+    std::string program, pidfile, working_directory, chroot_directory;
+    int pidfile_mode = 0644;
+    int umask = 027;
+    bool drops = false, sets_uid = false, sets_gid = false, sets_groups = false;
+    long uid = -1, gid = -1;
+    std::vector<long> groups;
+    std::string user, home;  // for the environment; "" where nobody has that number
+    bool no_new_privs = false, prevent_core = true, allow_threads = false;
+    bool clear_environment = false;
+    std::vector<std::string> environment_keep;
+    std::vector<int> preserve;
+    std::vector<std::pair<int, Handler>> signal_map;
+    std::string payload;
+    bool replace_arguments = false;
+    std::vector<std::string> arguments;
+    Stream streams[3];
+    Handle targets[3], null_device;        // open streams
+    bool late[3] = {false, false, false};  // opened with the target's identity
+    bool detach = true, kept = false, inetd = false;
+    int inherited_sockets = 0;  // LISTEN_FDS that are ours
+    std::string notes;          // for explain()
+};
+
+// One message on the readiness channel, or what became of the daemon.
+struct Report {
+    enum Word { born = 1, ready, failed, ended };
+    int word = 0;
+    long pid = 0;            // the daemon's
+    int exit_code = 0;       // the launcher's is to be
+    bool is_system = false;  // number: the system's, else an errc
+    int number = 0;
+    std::string text;  // failed: the whole line but for the program's name
+};
+
+struct Channel;  // the daemon's end of the readiness channel
+struct Launch;   // a start under way, seen from its launcher
+enum class Attempt { got, held, failed };
+enum class Purpose { start, removal };
+enum class Removal { keep, own, any };
+enum class Heard { report, died, timed_out };
+enum class Sent { sent, gone, denied, lost, failed };
+enum class Route { count, ignore, standard, terminate };
+
+// Keeps signals from the thread between two states of a start; gives the mask back as it was.
+class SignalHold {
+public:
+    SignalHold() noexcept {}
+    SignalHold(const SignalHold&) = delete;
+    SignalHold& operator=(const SignalHold&) = delete;
+    ~SignalHold() { give(); }
+    void take() noexcept;
+    void only_children() noexcept;  // back to the caller's mask, but for SIGCHLD
+    void give() noexcept;           // back to the caller's mask
+    void forget() noexcept;         // the mask has become another's business
+
+private:
+    struct Saved;
+    Saved* saved_ = nullptr;
+};
+
+// Who this process was born as; asked once, before anything else.
+struct Birth {
+    bool is_daemon = false;
+    std::string payload;
+    Channel* channel = nullptr;
+};
+Birth birth(Lock& lock) noexcept;
+bool was_relaunched() noexcept;  // is_setup() is false from the first line of main
+
+std::error_code last_error() noexcept;
+bool supports(Option option) noexcept;
+long self() noexcept;
+std::string program_name();
+std::string state_directory(Error& error);  // of default_path()
+Evidence evidence();
+bool absolute(std::string& path, Error& error);
+
+// Steps 1 and 3: accounts into ids, descriptors that must be open, other threads.
+bool resolve(Plan& plan, const Account& uid, const Account& gid, bool initgroups, Error& error);
+bool check_threads(Plan& plan, Error& error);
+
+// The PID file. lock: no waiting; `start` creates and empties, `removal` neither. enter: from here
+// on the process proves itself, complete or not at all for a reader. renew: the proof that user
+// code dropped by opening the file. look: never blocks, follows, creates or changes.
+Attempt lock(Lock& lock, Purpose purpose, const Plan& plan, Error& error);
+Attempt enter(Lock& lock, Error& error);
+void renew(Lock& lock) noexcept;
+void discard(Lock& lock, Removal removal) noexcept;  // the file, not the lock; async-signal-safe
+void unlock(Lock& lock, Removal removal) noexcept;   // both
+bool look(const std::string& path, Found& found, Error& error);
+
+// The start. detach is the one asymmetric step: on Unix it returns twice, launcher and daemon, on
+// Windows once. hear waits; say is the daemon's answer (false: the launcher has given up or is
+// gone). settle ends a start; not accepted, nothing of it is left and the caller is as it was.
+bool open_streams(Plan& plan, Error& error);
+Role detach(Plan& plan, Lock& lock, SignalHold& hold, Channel*& channel, Launch*& launch,
+            Error& error);
+bool say(Channel*& channel, const Report& report) noexcept;
+Heard hear(Launch& launch, const Deadline& deadline, Report& report);
+void settle(Launch*& launch, bool accepted) noexcept;
+
+// The daemon: steps 9-11, 14-15, 16 and the log of step 17.
+bool move_in(Plan& plan, const Lock& lock, const Channel* channel, Error& error);
+bool change_identity(Plan& plan, Lock& lock, Error& error);
+bool set_signals(Plan& plan, Lock& lock, Error& error);
+bool take_stderr(Plan& plan, Error& error);
+bool reopen(int which, const std::string& path, Error& error);
+void append_line(const Handle& log, const std::string& line) noexcept;
+
+// Processes. await_end: false when the deadline comes first.
+bool open_process(long pid, Identity& identity, Error& error);
+bool daemon_of(const Identity& in_file, Identity& daemon, Error& error);
+bool may_signal(const Identity& identity, const Found& found, Error& error);
+Sent signal(const Identity& identity, int signum) noexcept;
+Sent ask_to_end(const Identity& identity) noexcept;  // SIGTERM, also to a stopped process
+bool end_process(const Identity& identity) noexcept;
+bool await_end(const Identity& identity, const Deadline& deadline) noexcept;
+Duration age(const Identity& identity) noexcept;
+bool is_ancestor(long pid) noexcept;
+void pause(Duration span) noexcept;
+
+// Signals into counters: one owner for a signal, told by one byte on its wake.
+struct Wake {
+    Handle readable, writable;
+};
+bool open_wake(Wake& wake, Error& error);
+bool capture(int signum, const Wake& wake, Error& error);
+void release(int signum, const Wake& wake) noexcept;
+bool route(int signum, Route route, Error& error);  // without a SignalHandler
+bool take(int signum) noexcept;                     // one of those counted
+bool is_pending(int signum) noexcept;
+void drain(const Wake& wake) noexcept;
+void ring(const Wake& wake) noexcept;
+int wait_any(const std::intptr_t* handles, int count,
+             const Deadline& deadline) noexcept;  // -1: over
+bool is_catchable(int signum) noexcept;
+bool is_sendable(int signum) noexcept;
+const std::vector<std::pair<int, const char*>>& signal_names();
+bool terminal_is_gone() noexcept;
+[[noreturn]] void terminate(int signum) noexcept;
+
+// The process.
+std::string environment(const char* name);
+bool tell_manager(const std::string& assignments) noexcept;
+Duration watchdog() noexcept;
+void print(int stream, const std::string& line) noexcept;
+void at_exit(void (*function)()) noexcept;
+[[noreturn]] void leave(int status) noexcept;
+
+}  // namespace os
+
+// >>pure ------------------------------------------------------------------------------------------
+// Text and rules without any call to the system: the same, and tested, on every platform.
+namespace pure {
+namespace {
+
+// Text from outside, fit for one line of a message.
+std::string quote(const std::string& text) {
+    static const char digits[] = "0123456789abcdef";
+    const std::size_t shown = 60;
+    std::string out = "'";
+    for (std::size_t i = 0; i < text.size() && i < shown; ++i) {
+        const unsigned char c = static_cast<unsigned char>(text[i]);
+        if (c >= 0x20 && c != 0x7f && c != '\\' && c != '\'') {
+            out += text[i];
+        } else {
+            out += "\\x";
+            out += digits[c >> 4];
+            out += digits[c & 15];
+        }
+    }
+    return out + (text.size() > shown ? "'..." : "'");
+}
+
+std::string path(const std::string& name) { return "'" + name + "'"; }
+
+std::string number(long long n) { return std::to_string(n); }
+
+// "40 ms", "2.4 s", "12 s", "1 h 3 min": for people.
+std::string span(Duration duration) {
+    const long long ms = duration.count() < 0 ? 0 : static_cast<long long>(duration.count());
+    const long long s = ms / 1000;
+    if (ms < 1000) return number(ms) + " ms";
+    if (s < 10 && ms % 1000 >= 50) return number(ms / 1000) + "." + number(ms / 100 % 10) + " s";
+    if (s < 120) return number(s) + " s";
+    if (s < 7200) return number(s / 60) + " min " + number(s % 60) + " s";
+    if (s < 172800) return number(s / 3600) + " h " + number(s / 60 % 60) + " min";
+    return number(s / 86400) + " d " + number(s / 3600 % 24) + " h";
+}
+
+// Every text of an Error is made here: step, object, cause.
+bool fail(Error& error, std::error_code code, const std::string& step, const std::string& object,
+          const std::string& cause = std::string()) {
+    error.code = code;
+    error.text = step;
+    if (!object.empty()) error.text += " " + object;
+    error.text += ": " + (cause.empty() ? code.message() : cause);
+    return false;
+}
+
+std::string pid_text(long pid) { return number(pid) + "\n"; }
+
+bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+
+// The number on the first line, with blanks, leading zeros, CRLF or more lines allowed; 0 and `why`
+// for what can be nobody's: nothing, no number, 0, 1, negative, larger than a PID.
+long parse_pid(const std::string& text, std::string& why) {
+    std::size_t i = 0, end = text.find('\n');
+    if (end == std::string::npos) end = text.size();
+    while (i < end && is_blank(text[i])) ++i;
+    while (end > i && is_blank(text[end - 1])) --end;
+    const std::string line = text.substr(i, end - i);
+    why.clear();
+    if (line.empty()) {
+        why = text.empty() ? "it is empty" : "its first line is empty";
+        return 0;
+    }
+    long long value = 0;
+    for (const char c : line) {
+        if (c < '0' || c > '9') {
+            why = "it holds " + quote(line) + ", no PID";
+            return 0;
+        }
+        value = value * 10 + (c - '0');
+        if (value > INT_MAX) {
+            why = "it holds " + quote(line) + ", larger than any PID";
+            return 0;
+        }
+    }
+    if (value <= 1) why = "it holds " + number(value) + ", no PID of a daemon";
+    return value <= 1 ? 0 : static_cast<long>(value);
+}
+
+// What a PID file says of its daemon.
+enum class Verdict { missing, empty, dead, garbage, starting, invalid, elsewhere, proven };
+
+Verdict judge(const os::Found& found, long& pid, std::string& why) {
+    pid = parse_pid(found.text, why);
+    if (!found.exists) return Verdict::missing;
+    if (!found.locked) {
+        if (found.text.empty()) return Verdict::empty;
+        return pid ? Verdict::dead : Verdict::garbage;
+    }
+    if (found.proves && found.owner == 0) return Verdict::starting;
+    if (!pid) return found.text.empty() ? Verdict::starting : Verdict::invalid;
+    if (found.proves && found.owner != pid) return Verdict::elsewhere;
+    return Verdict::proven;
+}
+
+// Why a lock that proves nobody is there: one text for start, status, send and stop.
+std::string unproven_text(Verdict verdict, const os::Found& found, long pid,
+                          const std::string& why) {
+    const std::string holds = pid ? "holds " + number(pid) : found.text.empty() ? "is empty" : why;
+    switch (verdict) {
+        case Verdict::starting:
+            return "locked, but no daemon has entered itself (it " + holds +
+                   "): a start under way, a reader that holds the lock, or a daemon that opened "
+                   "and "
+                   "closed its own PID file; see who has it open, and end that by hand";
+        case Verdict::elsewhere:
+            return found.owner > 0
+                       ? "it " + holds + ", but process " + number(found.owner) +
+                             " has entered itself: another PID namespace"
+                       : "it " + holds + ", but its daemon lives in another PID namespace";
+        case Verdict::invalid:
+            return "locked, but " + why;
+        default:
+            return why;
+    }
+}
+
+// ---- Where the program was started from (the table of detach_process) ----
+
+struct Decision {
+    bool detach;
+    bool inetd;
+    const char* why;
+};
+
+bool is_container_init(const std::string& name) {
+    static const char* const shims[] = {"docker-init", "tini", "dumb-init", "catatonit"};
+    for (const char* shim : shims)
+        if (name == shim) return true;
+    return false;
+}
+
+// The first row that fits. Parent 1 alone is none: a daemon's parent, ssh's, or a shell in a
+// container may be 1 too.
+Decision decide(Detach wish, const os::Evidence& seen) {
+    const bool exec_pid_fits = seen.systemd_exec_pid == seen.pid;
+    const struct Row {
+        bool fits;
+        Decision decision;
+    } rows[] = {
+        {wish == Detach::yes, {true, false, "detach_process is yes"}},
+        {wish == Detach::no, {false, false, "detach_process is no"}},
+        {seen.pid == 1, {false, false, "this is process 1: the container ends with it"}},
+        {seen.parent == 1 && is_container_init(seen.init_name),
+         {false, false, "the parent is a container's init: the container ends with this process"}},
+        {seen.pidfile_set, {true, false, "PIDFILE is set: systemd, Type=forking with PIDFile="}},
+        {seen.notify_socket && (seen.systemd_exec_pid == 0 || exec_pid_fits),
+         {false, false, "NOTIFY_SOCKET is set: systemd, Type=notify"}},
+        {seen.systemd_exec_pid != 0 && (exec_pid_fits || seen.systemd_exec_pid == seen.parent),
+         {false, false,
+          "SYSTEMD_EXEC_PID is this process or its parent: systemd, Type=simple or exec"}},
+        {seen.systemd_exec_pid == 0 && seen.invocation_id && seen.parent == 1,
+         {false, false, "INVOCATION_ID is set and the parent is process 1: systemd before 248"}},
+        {seen.stdin_internet || seen.stdin_listening,
+         {false, true, "standard input is a network socket: inetd, or socket activation"}},
+        {seen.launchd && seen.parent == 1,
+         {false, false, "XPC_SERVICE_NAME is set and the parent is process 1: launchd"}},
+    };
+    for (const Row& row : rows)
+        if (row.fits) return row.decision;
+    return {true, false, "no evidence of a service manager, a container or inetd"};
+}
+
+// ---- Paths, signals, reports ----
+
+// `path` as it is called inside `jail`; "" where it cannot be reached from there.
+std::string inside(const std::string& path, const std::string& jail) {
+    std::string root = jail;
+    while (!root.empty() && root.back() == '/') root.pop_back();
+    if (root.empty()) return path;
+    if (path.compare(0, root.size(), root) != 0) return std::string();
+    if (path.size() == root.size()) return "/";
+    return path[root.size()] == '/' ? path.substr(root.size()) : std::string();
+}
+
+// "SIGTERM", or the number where it has no name here.
+std::string signal_name(int signum) {
+    for (const std::pair<int, const char*>& known : os::signal_names())
+        if (known.first == signum) return known.second;
+    return "signal " + number(signum);
+}
+
+// The launcher's status for that of a daemon which ended before it was ready: never 0.
+int failure_code(int exit_code) { return exit_code == 0 ? 1 : exit_code & 0xff; }
+
+// A report on the wire: six numbers of 32 bits in the machine's order, then the text.
+const std::size_t report_header = 6 * sizeof(std::int32_t);
+
+std::string pack(const os::Report& report) {
+    const std::int32_t fields[6] = {
+        report.word,      static_cast<std::int32_t>(report.pid),
+        report.exit_code, report.is_system,
+        report.number,    static_cast<std::int32_t>(report.text.size())};
+    return std::string(reinterpret_cast<const char*>(fields), sizeof fields) + report.text;
+}
+
+// Takes one report off the front of `bytes`; false: not yet complete.
+bool unpack(std::string& bytes, os::Report& report) {
+    std::int32_t fields[6];
+    if (bytes.size() < report_header) return false;
+    std::memcpy(fields, bytes.data(), sizeof fields);
+    const std::size_t length = static_cast<std::size_t>(fields[5]);
+    if (bytes.size() - report_header < length) return false;
+    report.word = fields[0];
+    report.pid = fields[1];
+    report.exit_code = fields[2];
+    report.is_system = fields[3] != 0;
+    report.number = fields[4];
+    report.text = bytes.substr(report_header, length);
+    bytes.erase(0, report_header + length);
+    return true;
+}
+
+// Half of what WATCHDOG_USEC allows, if WATCHDOG_PID (where set) means this process.
+Duration watchdog_interval(const std::string& usec, const std::string& pid, long self) {
+    if (usec.empty() || usec.find_first_not_of("0123456789") != std::string::npos) return no_limit;
+    if (!pid.empty() && pid != number(self)) return no_limit;
+    const unsigned long long value = std::strtoull(usec.c_str(), nullptr, 10);
+    if (value == 0 || value > 0x7fffffffffffffULL) return no_limit;
+    const Duration half(static_cast<Duration::rep>(value / 2000));
+    return half < Duration(1) ? Duration(1) : half;
+}
+
+}  // namespace
+}  // namespace pure
+
+// >>core ------------------------------------------------------------------------------------------
+// The public classes in terms of os:: and pure::. No operating system is named here.
+namespace {
+
+const Duration patience(
+    1000);  // for a lock that nobody proves: a query's, or a start's first moments
+const Duration after_kill(5000);
+
+// A wait that is tried again: 1 ms, then longer, at most 20 ms and never past the deadline.
+class Backoff {
+public:
+    explicit Backoff(const os::Deadline& deadline) : deadline_(deadline) {}
+    void pause() {
+        const Duration left = deadline_.left();
+        os::pause(span_ < left ? span_ : left);
+        span_ = span_ * 2 < Duration(20) ? span_ * 2 : Duration(20);
+    }
+
+private:
+    const os::Deadline& deadline_;
+    Duration span_ = Duration(1);
+};
+
+// The throwing forms: without exceptions the text is printed and the program ended (E2).
+[[noreturn]] void raise_error(const Error& error) {
+#if DAEMONIZE_EXCEPTIONS
+    throw DaemonError(error);
+#else
+    os::print(2, os::program_name() + ": " + error.text);
+    std::exit(EXIT_FAILURE);
+#endif
+}
+
+[[noreturn]] void raise_received(int signum) {
+#if DAEMONIZE_EXCEPTIONS
+    if (signum == SIGINT) throw ReceivedSIGINT();
+    if (signum == SIGTERM) throw ReceivedSIGTERM();
+    if (signum == SIGABRT) throw ReceivedSIGABRT();
+    throw ReceivedSignal(signum);
+#else
+    std::exit(128 + signum);
+#endif
+}
+
+// Runs user code. An order to end comes back as its signal, any other exception as its text.
+struct Outcome {
+    bool threw = false;
+    int signum = no_signal;
+    std::string text;
+};
+
+template <class F>
+Outcome guarded(F function) {
+    Outcome outcome;
+#if DAEMONIZE_EXCEPTIONS
+    try {
+        function();
+    } catch (const ReceivedSignal& received) {
+        outcome.signum = received;
+    } catch (const std::exception& exception) {
+        outcome.threw = true;
+        outcome.text = exception.what();
+    } catch (...) {
+        outcome.threw = true;
+        outcome.text = "an exception that is no std::exception";
+    }
+#else
+    function();
+#endif
+    return outcome;
+}
+
+bool invalid(Error& error, const std::string& option, const std::string& cause) {
+    return pure::fail(error, errc::invalid_option, "cannot use option", option, cause);
+}
+
+// ---- The PID file: taking it ----
+
+std::string shown_pid(long in_file) {
+    os::Identity entry, daemon;
+    Error ignored;
+    if (os::open_process(in_file, entry, ignored) && os::daemon_of(entry, daemon, ignored))
+        return pure::number(daemon.pid);
+    return pure::number(in_file);
+}
+
+// Why the lock was refused: a daemon that proves itself, or what else can be said.
+bool refuse(const os::Found& found, pure::Verdict verdict, long pid, const std::string& why,
+            const std::string& path, Error& error) {
+    if (verdict == pure::Verdict::proven)
+        return pure::fail(error, errc::already_running, "cannot lock", pure::path(path),
+                          "already running as process " + shown_pid(pid));
+    return pure::fail(error, errc::unproven_holder, "cannot lock", pure::path(path),
+                      pure::unproven_text(verdict, found, pid, why));
+}
+
+// Waits for the end of a proven holder until `wait` is over, for an unproven lock until `patience`
+// is. With the lock got, signals stay held: a Ctrl-C before the fork would leave an empty file.
+bool acquire(os::Lock& lock, const os::Plan& plan, Duration wait, os::SignalHold& hold,
+             Error& error) {
+    const os::Deadline holder_deadline(wait);
+    const os::Deadline patience_deadline(wait < patience ? patience : wait);
+    Backoff backoff(patience_deadline);
+    for (;;) {
+        hold.take();
+        const os::Attempt attempt = os::lock(lock, os::Purpose::start, plan, error);
+        if (attempt == os::Attempt::got) return true;
+        hold.give();
+        if (attempt == os::Attempt::failed) return false;
+        os::Found found;
+        long pid = 0;
+        std::string why;
+        if (!os::look(lock.path, found, error)) return false;
+        const pure::Verdict verdict = pure::judge(found, pid, why);
+        if (verdict == pure::Verdict::proven) {
+            os::Identity entry, daemon;
+            Error gone;
+            if (holder_deadline.over() || pid == os::self())
+                return refuse(found, verdict, pid, why, lock.path, error);
+            if (os::open_process(pid, entry, gone) && os::daemon_of(entry, daemon, gone) &&
+                !os::await_end(daemon, holder_deadline))
+                return pure::fail(error, errc::timed_out, "cannot lock", pure::path(lock.path),
+                                  "process " + pure::number(daemon.pid) + " still holds it after " +
+                                      pure::span(wait));
+        } else if (patience_deadline.over() && found.locked) {
+            return refuse(found, verdict, pid, why, lock.path, error);
+        }
+        backoff.pause();
+    }
+}
+
+// Step 12, and what F_SETLK's EAGAIN there asks for.
+bool enter_itself(os::Lock& lock, Error& error) {
+    const os::Deadline deadline(patience);
+    Backoff backoff(deadline);
+    for (;;) {
+        const os::Attempt attempt = os::enter(lock, error);
+        if (attempt == os::Attempt::got) return true;
+        if (attempt == os::Attempt::failed || deadline.over()) return false;
+        backoff.pause();
+    }
+}
+
+// ---- The PID file: who holds it ----
+
+// The process that provably holds `path`: asked, opened, asked again (G7). A start under way is
+// waited for.
+struct Holder {
+    os::Found found;
+    pure::Verdict verdict = pure::Verdict::missing;
+    long pid = 0;  // in the file
+    std::string why;
+    os::Identity entry;   // the process that the file names
+    os::Identity daemon;  // the process whose end is the daemon's
+};
+
+bool same_holder(const os::Found& a, const os::Found& b) {
+    return a.device == b.device && a.inode == b.inode && a.owner == b.owner && a.locked == b.locked;
+}
+
+bool find_holder(const std::string& path, Holder& holder, Error& error) {
+    const os::Deadline deadline(patience);
+    Backoff backoff(deadline);
+    for (;;) {
+        if (!os::look(path, holder.found, error)) return false;
+        holder.verdict = pure::judge(holder.found, holder.pid, holder.why);
+        if (holder.verdict == pure::Verdict::proven) {
+            os::Found again;
+            std::string why;
+            long pid = 0;
+            Error gone;
+            const bool open = os::open_process(holder.pid, holder.entry, gone) &&
+                              os::daemon_of(holder.entry, holder.daemon, gone);
+            if (open && os::look(path, again, error) && same_holder(holder.found, again) &&
+                pure::judge(again, pid, why) == pure::Verdict::proven && pid == holder.pid)
+                return true;
+            if (!open && gone && deadline.over()) {
+                error = gone;
+                return false;
+            }
+        } else if (holder.verdict != pure::Verdict::starting) {
+            return true;
+        }
+        if (deadline.over()) return true;
+        backoff.pause();
+    }
+}
+
+// not_running, or why nobody may be signalled through this file; true: `holder` is the daemon.
+bool require_holder(const std::string& path, const char* step, Holder& holder, Error& error) {
+    if (!find_holder(path, holder, error)) return false;
+    switch (holder.verdict) {
+        case pure::Verdict::proven:
+            break;
+        case pure::Verdict::invalid:
+        case pure::Verdict::garbage:
+            return pure::fail(error, errc::invalid_pid_file, step, pure::path(path), holder.why);
+        case pure::Verdict::starting:
+        case pure::Verdict::elsewhere:
+            return pure::fail(
+                error, errc::unproven_holder, step, pure::path(path),
+                pure::unproven_text(holder.verdict, holder.found, holder.pid, holder.why));
+        default:
+            return pure::fail(error, errc::not_running, step, pure::path(path), "not running");
+    }
+    if (!holder.found.trusted)
+        return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path),
+                          "others could have written it");
+    return os::may_signal(holder.entry, holder.found, error);
+}
+
+bool absolute_copy(const std::string& path, std::string& out, Error& error) {
+    out = path;
+    if (out.empty()) return invalid(error, "pidfile", "it is empty");
+    if (out.find('\0') != std::string::npos)
+        return invalid(error, "pidfile", "it holds a zero byte");
+    return os::absolute(out, error);
+}
+
+bool send_signal(const std::string& file, int signum, Error& error) {
+    std::string path;
+    if (!absolute_copy(file, path, error)) return false;
+    for (int round = 0; round < 100; ++round) {
+        Holder holder;
+        if (!require_holder(path, "cannot signal the daemon of", holder, error)) return false;
+        switch (os::signal(holder.entry, signum)) {
+            case os::Sent::sent:
+                return true;
+            case os::Sent::lost:
+                continue;
+            case os::Sent::gone:
+                return pure::fail(error, errc::not_running, "cannot signal the daemon of",
+                                  pure::path(path), "not running");
+            default:
+                return pure::fail(error, os::last_error(), "cannot signal process",
+                                  pure::number(holder.daemon.pid));
+        }
+    }
+    return pure::fail(error, errc::timed_out, "cannot signal the daemon of", pure::path(path),
+                      "another signal won each time");
+}
+
+}  // namespace
+
+struct Held {
+    os::Lock lock;
+    os::Plan plan;
+    Error path_error;
+};
+
+// ---- Start: options into a plan ----
+
+// One start, and the daemon that came of it.
+struct Session {
+    os::Plan plan;
+    os::Lock lock;
+    os::Channel* channel = nullptr;
+    std::string program;  // as control() was called; "": as the system knows it
+    Role role = Role::launcher;
+    long process = 0;  // where it is open; in a fork of that process it is not
+    long daemon = 0;
+    int exit_code = 1;  // of a launcher whose start failed
+    bool by_hand = false, starting = false, controlled = false, after_start = false, closed = false;
+
+    bool open() const noexcept { return process != 0 && process == os::self(); }
+    static Session& of(DaemonContext& context) { return *context.session_; }
+};
+
+namespace {
+
+bool setup_is_over = false;     // a start was made in this process
+Session* the_daemon = nullptr;  // for the end of the process
+
+// "option that is set here and cannot be honoured" is never silence (E4).
+bool check_supported(const DaemonContext& c, Error& error) {
+    bool descriptors = false;
+    for (const Stream* s : {&c.standard_input, &c.standard_output, &c.standard_error})
+        descriptors = descriptors || s->choice() == Stream::number_choice;
+    const struct {
+        const char* name;
+        bool is_set;
+        os::Option option;
+    } table[] = {
+        {"umask", c.umask != -1, os::umask_option},
+        {"uid", c.uid.is_set(), os::account_option},
+        {"gid", c.gid.is_set(), os::account_option},
+        {"initgroups", !c.initgroups, os::account_option},
+        {"chroot_directory", !c.chroot_directory.empty(), os::chroot_option},
+        {"files_preserve", !c.files_preserve.empty(), os::preserve_option},
+        {"standard streams as descriptors", descriptors, os::descriptor_option},
+        {"no_new_privs", c.no_new_privs, os::no_new_privs_option},
+        {"replace_arguments", c.replace_arguments || !c.arguments.empty(), os::arguments_option},
+        {"allow_threads", c.allow_threads, os::threads_option},
+        {"pidfile_mode", c.pidfile_mode != 0644, os::mode_option},
+    };
+    for (const auto& row : table)
+        if (row.is_set && !os::supports(row.option))
+            return pure::fail(error, errc::unsupported, "cannot use option", row.name);
+    return true;
+}
+
+bool check_paths(const DaemonContext& c, Error& error) {
+    const std::pair<const char*, const std::string*> paths[] = {
+        {"pidfile", &c.pidfile},
+        {"working_directory", &c.working_directory},
+        {"chroot_directory", &c.chroot_directory},
+        {"standard_input", &c.standard_input.path()},
+        {"standard_output", &c.standard_output.path()},
+        {"standard_error", &c.standard_error.path()},
+    };
+    for (const auto& row : paths)
+        if (row.second->find('\0') != std::string::npos)
+            return invalid(error, row.first, "it holds a zero byte");
+    for (const auto& row : {std::make_pair("standard_input", &c.standard_input),
+                            std::make_pair("standard_output", &c.standard_output),
+                            std::make_pair("standard_error", &c.standard_error)}) {
+        if (row.second->choice() == Stream::path_choice && row.second->path().empty())
+            return invalid(error, row.first, "the path is empty; say null_stream");
+        if (!c.pidfile.empty() && row.second->path() == c.pidfile)
+            return invalid(error, row.first, "it is the PID file");
+    }
+    const Stream &out = c.standard_output, &err = c.standard_error;
+    if (!out.path().empty() && out.path() == err.path() && out.truncates() != err.truncates())
+        return invalid(error, "standard_error", "the same file is truncated as standard_output");
+    return true;
+}
+
+bool check_values(const DaemonContext& c, Error& error) {
+    if (c.umask < -1 || c.umask > 0777)
+        return invalid(error, "umask", "no file mode: not 0 to 0777");
+    if (c.pidfile_mode < 0400 || c.pidfile_mode > 0777 || (c.pidfile_mode & 022))
+        return invalid(error, "pidfile_mode", "not readable by us, or others could write it");
+    for (const auto& account : {std::make_pair("uid", &c.uid), std::make_pair("gid", &c.gid)})
+        if (account.second->is_set() && account.second->name().empty() &&
+            (account.second->id() < 0 || account.second->id() >= 0xffffffffLL))
+            return invalid(error, account.first, "no user or group has that number");
+    if (!c.clear_environment && !c.environment_keep.empty())
+        return invalid(error, "environment_keep", "clear_environment is not set");
+    if (!c.replace_arguments && !c.arguments.empty())
+        return invalid(error, "arguments", "replace_arguments is not set");
+    for (const std::pair<int, Handler>& entry : c.signal_map)
+        if (!os::is_catchable(entry.first))
+            return pure::fail(error, errc::unknown_signal, "cannot use option", "signal_map",
+                              pure::signal_name(entry.first) + " cannot be handled");
+    return true;
+}
+
+// Step 2. A directory inside the jail is no path of the caller's.
+bool make_absolute(os::Plan& plan, Error& error) {
+    if (!plan.pidfile.empty() && !os::absolute(plan.pidfile, error)) return false;
+    if (!plan.chroot_directory.empty()) {
+        if (!os::absolute(plan.chroot_directory, error)) return false;
+        if (plan.working_directory.empty()) plan.working_directory = "/";
+        if (plan.working_directory[0] != '/') plan.working_directory.insert(0, "/");
+    } else if (!plan.working_directory.empty() && !os::absolute(plan.working_directory, error)) {
+        return false;
+    }
+    for (Stream& stream : plan.streams) {
+        if (stream.choice() != Stream::path_choice) continue;
+        std::string path = stream.path();
+        if (!os::absolute(path, error)) return false;
+        stream = stream.truncates() ? Stream::truncated(path) : Stream(path);
+    }
+    return true;
+}
+
+void note(os::Plan& plan, const std::string& what, const std::string& value) {
+    plan.notes += what + ": " + value + "\n";
+}
+
+std::string stream_text(const Stream& stream) {
+    switch (stream.choice()) {
+        case Stream::keep_choice:
+            return "kept";
+        case Stream::path_choice:
+            return pure::path(stream.path());
+        case Stream::number_choice:
+            return "descriptor " + pure::number(stream.descriptor());
+        default:
+            return "nothing";
+    }
+}
+
+void explain_plan(os::Plan& plan) {
+    note(plan, "PID file", plan.pidfile.empty() ? "none" : pure::path(plan.pidfile));
+    if (plan.detach) {
+        note(plan, "standard_input", stream_text(plan.streams[0]));
+        note(plan, "standard_output", stream_text(plan.streams[1]));
+        note(plan, "standard_error", stream_text(plan.streams[2]));
+    } else {
+        note(plan, "standard streams", "as they were");
+    }
+    if (plan.sets_uid) note(plan, "uid", pure::number(plan.uid) + " " + plan.user);
+    if (plan.sets_gid) note(plan, "gid", pure::number(plan.gid));
+    if (plan.sets_groups) {
+        std::string list;
+        for (const long group : plan.groups) list += " " + pure::number(group);
+        note(plan, "supplementary groups", list.empty() ? "none" : list.substr(1));
+    }
+    if (!plan.chroot_directory.empty()) note(plan, "root", pure::path(plan.chroot_directory));
+    note(plan, "working directory",
+         plan.working_directory.empty() ? "unchanged" : pure::path(plan.working_directory));
+}
+
+std::string decision_text(const pure::Decision& decision) {
+    return std::string(decision.detach ? "detached" : "in the foreground") + ", for " +
+           decision.why;
+}
+
+// Steps 1 to 3: nothing is changed yet.
+bool make_plan(const DaemonContext& c, bool kept, os::Plan& plan, Error& error) {
+    if (!check_supported(c, error) || !check_paths(c, error) || !check_values(c, error))
+        return false;
+    plan.pidfile = c.pidfile;
+    plan.pidfile_mode = c.pidfile_mode;
+    plan.working_directory = c.working_directory;
+    plan.chroot_directory = c.chroot_directory;
+    if (c.umask != -1) plan.umask = c.umask;
+    plan.no_new_privs = c.no_new_privs;
+    plan.prevent_core = c.prevent_core;
+    plan.allow_threads = c.allow_threads;
+    plan.clear_environment = c.clear_environment;
+    plan.environment_keep = c.environment_keep;
+    plan.preserve = c.files_preserve;
+    plan.signal_map = c.signal_map;
+    plan.payload = c.payload;
+    plan.replace_arguments = c.replace_arguments;
+    plan.arguments = c.arguments;
+    plan.streams[0] = c.standard_input;
+    plan.streams[1] = c.standard_output;
+    plan.streams[2] = c.standard_error;
+    plan.kept = kept;
+    if (!os::resolve(plan, c.uid, c.gid, c.initgroups, error) || !make_absolute(plan, error))
+        return false;
+    const pure::Decision decision = pure::decide(c.detach_process, os::evidence());
+    plan.detach = decision.detach;
+    plan.inetd = decision.inetd;
+    if (plan.inetd) plan.pidfile.clear();  // each connection is a process
+    if (plan.detach && plan.working_directory.empty()) plan.working_directory = "/";
+    note(plan, "started", decision_text(decision));
+    explain_plan(plan);
+    return !plan.detach || os::check_threads(plan, error);
+}
+
+// ---- Start: the launcher's half ----
+
+std::string limit_text(Duration limit) {
+    return "has not called ready() within " + pure::span(limit);
+}
+
+void describe_failure(os::Heard heard, const os::Report& report, Duration limit, Error& error,
+                      int& exit_code) {
+    if (heard == os::Heard::timed_out) {
+        exit_code = 124;
+        pure::fail(error, errc::timed_out, "cannot start",
+                   report.pid ? "process " + pure::number(report.pid) : std::string(),
+                   "it " + limit_text(limit));
+        return;
+    }
+    exit_code = pure::failure_code(report.exit_code);
+    if (heard == os::Heard::report) {
+        error.code = report.is_system ? std::error_code(report.number, os::last_error().category())
+                                      : make_error_code(static_cast<errc>(report.number));
+        error.text = report.text;
+        return;
+    }
+    pure::fail(error, errc::start_failed, "cannot start",
+               report.pid ? "process " + pure::number(report.pid) : std::string(), report.text);
+}
+
+// Waits for the verdict, then leaves no trace but a running daemon, or none at all.
+bool watch_over(Session& s, os::Launch* launch, Duration limit, Error& error) {
+    const os::Deadline deadline(limit == Duration(0) ? no_limit : limit);
+    os::Report report;
+    const os::Heard heard = os::hear(*launch, deadline, report);
+    const bool accepted = heard == os::Heard::report && report.word == os::Report::ready;
+    s.daemon = report.pid;
+    if (accepted) os::tell_manager("MAINPID=" + pure::number(report.pid) + "\nREADY=1");
+    os::settle(launch, accepted);
+    os::unlock(s.lock, accepted ? os::Removal::keep : os::Removal::any);
+    if (!accepted) describe_failure(heard, report, limit, error, s.exit_code);
+    return accepted;
+}
+
+// ---- Start: the daemon's half (also the foreground's) ----
+
+bool run_privileged(DaemonContext& context, Error& error) {
+    if (!context.privileged) return true;
+    const Outcome outcome = guarded([&] { context.privileged(context); });
+    if (!outcome.threw && outcome.signum == no_signal) return true;
+    return pure::fail(error, errc::start_failed, "cannot run", "the privileged step",
+                      outcome.threw ? outcome.text : pure::signal_name(outcome.signum) + " came");
+}
+
+void clean_up() {
+    if (the_daemon && the_daemon->open()) os::discard(the_daemon->lock, os::Removal::own);
+}
+
+bool become(Session& s, DaemonContext& context, Error& error) {
+    os::Plan& plan = s.plan;
+    if (!os::move_in(plan, s.lock, s.channel, error)) return false;           // 9, 10, 11
+    if (!plan.pidfile.empty() && !enter_itself(s.lock, error)) return false;  // 12
+    if (!run_privileged(context, error)) return false;                        // 13
+    if (!os::change_identity(plan, s.lock, error)) return false;              // 14, 15
+    the_daemon = &s;
+    os::at_exit(clean_up);
+    return os::set_signals(plan, s.lock, error);  // 16
+}
+
+// Says that the start failed, to whoever waits for it: the launcher, or the terminal.
+[[noreturn]] void give_up(Session& s, const Error& error, int exit_code) {
+    const bool waiting = s.channel != nullptr;
+    if (waiting) {
+        os::append_line(s.plan.targets[2], s.plan.program + ": " + error.text);
+        os::Report report;
+        report.word = os::Report::failed;
+        report.pid = os::self();
+        report.exit_code = exit_code;
+        report.is_system = error.code.category() != category();
+        report.number = error.code.value();
+        report.text = error.text;
+        os::say(s.channel, report);  // an answer or not: this process ends here
+    } else if (!s.plan.inetd) {
+        os::print(2, s.plan.program + ": " + error.text);
+    }
+    // The launcher removes the file of a daemon that it waited for: it is neither jailed nor
+    // dropped.
+    os::unlock(s.lock, waiting ? os::Removal::keep : os::Removal::own);
+    os::leave(pure::failure_code(exit_code));
+}
+
+bool start_foreground(Session& s, DaemonContext& context, Error& error) {
+    if (become(s, context, error)) return true;
+    os::unlock(s.lock, os::Removal::any);
+    s.process = 0;
+    s.role = Role::launcher;
+    return false;
+}
+
+void start_daemon(Session& s, DaemonContext& context) {
+    Error error;
+    if (!become(s, context, error)) give_up(s, error, 1);
+    if (!s.by_hand) context.ready();
+}
+
+void mark_open(Session& s, Role role) {
+    s.role = role;
+    s.process = os::self();
+    s.daemon = s.process;
+    s.starting = true;
+    setup_is_over = true;
+}
+
+// The numbered steps of DESIGN-ordered start: options, lock, logs, detach, then one half each.
+bool start_session(Session& s, DaemonContext& context, bool kept, Error& error) {
+    s.exit_code = 1;
+    s.by_hand = context.ready_by_hand || s.controlled;
+    s.plan = os::Plan();
+    s.plan.program = !context.program_name.empty() ? context.program_name
+                     : !s.program.empty()          ? s.program
+                                                   : os::program_name();
+    os::Birth born = os::birth(s.lock);
+    if (!make_plan(context, kept, s.plan, error)) {  // 1, 2, 3
+        if (!born.is_daemon) return false;
+        s.channel = born.channel;
+        give_up(s, error, 1);
+    }
+    if (born.is_daemon) {
+        s.channel = born.channel;
+        context.payload = born.payload;
+        mark_open(s, Role::daemon);
+        start_daemon(s, context);
+        return true;
+    }
+    os::SignalHold hold;
+    s.lock.path = s.lock.path_here = s.plan.pidfile;
+    if (!s.plan.pidfile.empty() && !acquire(s.lock, s.plan, Duration(0), hold, error))
+        return false;  // 4
+    hold.take();
+    if (!os::open_streams(s.plan, error)) {  // 5
+        os::unlock(s.lock, os::Removal::any);
+        return false;
+    }
+    os::Launch* launch = nullptr;
+    Error failure;
+    const Role role = s.plan.detach ? os::detach(s.plan, s.lock, hold, s.channel, launch, failure)
+                                    : Role::foreground;  // 6, 7, 8
+    if (role == Role::launcher) {
+        setup_is_over = setup_is_over || launch != nullptr;
+        const bool accepted = launch && watch_over(s, launch, context.ready_timeout, failure);
+        if (!launch) os::unlock(s.lock, os::Removal::any);
+        for (os::Handle& target : s.plan.targets) target.close();
+        s.plan.null_device.close();
+        s.after_start = accepted;
+        error = failure;
+        return accepted;
+    }
+    mark_open(s, role);
+    if (role == Role::daemon) {
+        hold.forget();
+        start_daemon(s, context);
+        return true;
+    }
+    if (!start_foreground(s, context, error)) return false;
+    hold.forget();
+    if (!s.by_hand) context.ready();
+    return true;
+}
+
+}  // namespace
+
+// ---- Signals ----
+
+// One SignalHandler: what each signal does, as wished and as it stands.
+struct Watch {
+    struct Entry {
+        int signum;
+        Handler* field;    // sigint, sigterm, sigabrt, reload: read anew each round
+        Handler handler;   // of on() and signal_map
+        SignalAction set;  // of our disposition, where is_set
+        bool is_set;
+        const Handler& wish() const { return field ? *field : handler; }
+    };
+    os::Wake wake;
+    std::vector<Entry> entries;
+    bool started = false;
+    Session* session = nullptr;
+    os::Deadline watchdog_due{no_limit};
+
+    Entry* find(int signum) {
+        for (Entry& entry : entries)
+            if (entry.signum == signum) return &entry;
+        return nullptr;
+    }
+    bool sync(Error& error);
+    bool sync_one(Entry& entry, Error& error);
+    void undo(Entry& entry);
+    int dispatch(Entry& entry);
+    int next();
+    bool any_pending() const;
+    void keep_alive();
+    int wait(const os::Deadline& deadline, std::intptr_t input);
+};
+
+void Watch::undo(Entry& entry) {
+    if (entry.is_set) os::release(entry.signum, wake);
+    entry.is_set = false;
+}
+
+// Brings one disposition to what is wished. default_signal: whatever stood there before.
+bool Watch::sync_one(Entry& entry, Error& error) {
+    const Handler& wish = entry.wish();
+    const SignalAction action = wish.callback() ? report_signal : wish.action();
+    if (action == default_signal) {
+        undo(entry);
+        return true;
+    }
+    if (entry.is_set && entry.set == action) return true;
+    if (!entry.is_set && !os::capture(entry.signum, wake, error)) return false;
+    entry.is_set = true;
+    entry.set = action;
+    if (action == ignore_signal) return os::route(entry.signum, os::Route::ignore, error);
+    if (action == terminate_signal) return os::route(entry.signum, os::Route::terminate, error);
+    return os::route(entry.signum, os::Route::count, error);
+}
+
+bool Watch::sync(Error& error) {
+    for (Entry& entry : entries)
+        if (!sync_one(entry, error)) return false;
+    return true;
+}
+
+bool Watch::any_pending() const {
+    for (const Entry& entry : entries)
+        if (entry.is_set && os::is_pending(entry.signum)) return true;
+    return false;
+}
+
+// Runs the callback; returns the number of a signal that is to be reported.
+int Watch::dispatch(Entry& entry) {
+    const int signum = entry.signum;
+    const Handler handler = entry.wish();  // a copy: the callback may replace itself
+    if (!handler.callback()) return handler.action() == report_signal ? signum : no_signal;
+    // The wake stays rung for what is left, also when the callback throws.
+    struct Reminder {
+        Watch& watch;
+        ~Reminder() {
+            if (watch.any_pending()) os::ring(watch.wake);
+        }
+    } reminder{*this};
+    const bool reloads = signum == signal_reload;
+    if (reloads)
+        os::tell_manager("RELOADING=1\nMONOTONIC_USEC=" +
+                         pure::number(std::chrono::duration_cast<std::chrono::microseconds>(
+                                          os::Deadline::Clock::now().time_since_epoch())
+                                          .count()));
+    handler.callback()(signum);
+    if (reloads) os::tell_manager("READY=1");
+    return no_signal;
+}
+
+int Watch::next() {
+    for (std::size_t i = 0; i < entries.size(); ++i) {  // by index: a callback may call on()
+        while (entries[i].is_set && os::take(entries[i].signum)) {
+            const int signum = dispatch(entries[i]);
+            if (signum == no_signal) continue;
+            if (any_pending()) os::ring(wake);
+            return signum;
+        }
+    }
+    return no_signal;
+}
+
+// A loop that is heard of: the manager is told when half of its limit has passed.
+void Watch::keep_alive() {
+    if (session && session->open()) os::renew(session->lock);
+    const Duration interval = os::watchdog();
+    if (interval == no_limit) return;
+    if (!watchdog_due.never() && !watchdog_due.over()) return;
+    os::tell_manager("WATCHDOG=1");
+    watchdog_due = os::Deadline(interval);
+}
+
+int Watch::wait(const os::Deadline& deadline, std::intptr_t input) {
+    Error error;
+    if (!started) {
+        pure::fail(error, errc::invalid_option, "cannot wait for", "signals",
+                   "start() was not called");
+        raise_error(error);
+    }
+    for (;;) {
+        if (!sync(error)) raise_error(error);
+        os::drain(wake);
+        const int signum = next();
+        if (signum != no_signal) return signum;
+        if (!sync(error)) raise_error(error);  // a callback may have replaced a handler
+        keep_alive();
+        const bool watched = !watchdog_due.never() && watchdog_due.left() < deadline.left();
+        const std::intptr_t handles[2] = {wake.readable.get(), input};
+        const int count = input == -1 ? 1 : 2;
+        const int ready = os::wait_any(handles, count, watched ? watchdog_due : deadline);
+        if (ready == -1 && deadline.over()) return no_signal;
+        if (ready == 1 && !any_pending()) return no_signal;
+    }
+}
+
+namespace {
+
+// "start": what each verb of control() does is one row.
+enum class Verb { start, stop, restart, reload, status, run, help, none };
+
+struct VerbName {
+    const char* word;
+    Verb verb;
+};
+const VerbName verbs[] = {{"start", Verb::start},     {"stop", Verb::stop},
+                          {"restart", Verb::restart}, {"reload", Verb::reload},
+                          {"status", Verb::status},   {"run", Verb::run},
+                          {"--help", Verb::help},     {"-h", Verb::help}};
+
+std::string base_name(const std::string& path) {
+    const std::size_t slash = path.find_last_of("/\\");
+    return slash == std::string::npos ? path : path.substr(slash + 1);
+}
+
+// What control() knows while it works.
+struct Control {
+    DaemonContext& context;
+    const std::function<int(DaemonContext&)>& body;
+    std::string program;
+
+    void say(const std::string& text) const { os::print(1, program + ": " + text); }
+    void complain(const std::string& text) const { os::print(2, program + ": " + text); }
+    int usage(int stream) const {
+        os::print(stream,
+                  "usage: " + program + " start|stop|restart|reload|status|run|--help [...]");
+        return stream == 1 ? 0 : 2;
+    }
+    int start(Detach detach) const;
+    int live() const;
+    int stop() const;
+    int reload() const;
+    int status() const;
+    int perform(Verb verb) const;
+};
+
+int exit_code_of(const Error& error, int otherwise) {
+    if (error.code == std::errc::operation_not_permitted ||
+        error.code == std::errc::permission_denied)
+        return 4;
+    if (error.code == errc::unsupported) return 3;
+    return otherwise;
+}
+
+// The daemon's life: the body, and an end that is orderly whatever ended it.
+int Control::live() const {
+    Session& s = Session::of(context);
+    int status = 0;
+    const Outcome outcome = guarded([&] { status = body(context); });
+    if (s.starting && s.channel) {
+        Error error;
+        error.code = make_error_code(errc::start_failed);
+        error.text = outcome.threw ? outcome.text
+                     : outcome.signum != no_signal
+                         ? "ended by " + pure::signal_name(outcome.signum) + " before it was ready"
+                         : "ended with status " + pure::number(status) + " before it was ready";
+        give_up(s, error,
+                outcome.signum != no_signal ? 128 + outcome.signum
+                : outcome.threw             ? 1
+                                            : status);
+    }
+    if (outcome.threw && !s.plan.inetd) complain(outcome.text);
+    context.close();
+    return outcome.threw ? 1 : outcome.signum != no_signal ? 128 + outcome.signum : status;
+}
+
+int Control::start(Detach detach) const {
+    Session& s = Session::of(context);
+    Error error;
+    const Detach wish = context.detach_process;
+    context.detach_process = detach;
+    s.controlled = true;
+    const bool started = start_session(s, context, false, error);
+    context.detach_process = wish;
+    if (!started) {
+        complain(error.text);
+        if (error.code == errc::unsupported && s.exit_code == 1) os::leave(3);
+        os::leave(s.exit_code);
+    }
+    if (s.role != Role::launcher) return live();
+    say("started as process " + pure::number(s.daemon));
+    os::leave(0);
+}
+
+int Control::stop() const {
+    Error error;
+    const os::Deadline::Clock::time_point begin = os::Deadline::Clock::now();
+    const Stopped stopped = daemonize::stop(context.pidfile, context.stop_timeout, error);
+    const std::string after =
+        pure::span(std::chrono::duration_cast<Duration>(os::Deadline::Clock::now() - begin));
+    switch (stopped) {
+        case Stopped::not_running:
+            say("not running");
+            return 0;
+        case Stopped::ended:
+            say("ended after " + after);
+            return 0;
+        case Stopped::killed:
+            say("did not end; killed after " + after);
+            return 0;
+        default:
+            complain(error.text);
+            return exit_code_of(error, 1);
+    }
+}
+
+int Control::reload() const {
+    Error error;
+    if (send(context.pidfile, signal_reload, error)) {
+        say("told to reload");
+        return 0;
+    }
+    complain(error.text);
+    return error.code == errc::not_running ? 7 : exit_code_of(error, 1);
+}
+
+int Control::status() const {
+    const Status status = daemonize::status(context.pidfile);
+    say(status.text);
+    return static_cast<int>(status.state);
+}
+
+int Control::perform(Verb verb) const {
+    switch (verb) {
+        case Verb::start:
+            return start(context.detach_process);
+        case Verb::run:
+            return start(Detach::no);
+        case Verb::stop:
+            return stop();
+        case Verb::reload:
+            return reload();
+        case Verb::status:
+            return status();
+        case Verb::help:
+            return usage(1);
+        case Verb::restart: {
+            const int stopped = stop();
+            return stopped == 0 ? start(context.detach_process) : stopped;
+        }
+        default:
+            return usage(2);
+    }
+}
+
+const char* condition_text(errc condition) {
+    switch (condition) {
+        case errc::already_running:
+            return "already running";
+        case errc::not_running:
+            return "not running";
+        case errc::untrusted_pid_file:
+            return "untrusted PID file";
+        case errc::invalid_pid_file:
+            return "invalid PID file";
+        case errc::unproven_holder:
+            return "locked by no proven daemon";
+        case errc::invalid_option:
+            return "invalid option";
+        case errc::unsupported:
+            return "not supported by this system";
+        case errc::unknown_account:
+            return "no such user or group";
+        case errc::unknown_signal:
+            return "no such signal, or none that can be used";
+        case errc::threads_running:
+            return "other threads are running";
+        case errc::start_failed:
+            return "the start failed";
+        case errc::timed_out:
+            return "timed out";
+        case errc::drop_incomplete:
+            return "privileges could be regained";
+    }
+    return "unknown condition";
+}
+
+class Category : public std::error_category {
+public:
+    const char* name() const noexcept override { return "daemonize"; }
+    std::string message(int value) const override {
+        return condition_text(static_cast<errc>(value));
+    }
+};
+
+}  // namespace
+}  // namespace detail
+
+// ---- The public face ----
+
+Stream Stream::descriptor(int open_descriptor) {
+    Stream stream;
+    stream.choice_ = number_choice;
+    stream.descriptor_ = open_descriptor;
+    return stream;
+}
+
+Stream Stream::truncated(const std::string& path) {
+    Stream stream(path);
+    stream.truncates_ = true;
+    return stream;
+}
+
+const std::error_category& category() noexcept {
+    static const detail::Category* const instance = new detail::Category;  // outlives every static
+    return *instance;
+}
+
+std::error_code make_error_code(errc condition) noexcept {
+    return std::error_code(static_cast<int>(condition), category());
+}
+
+DaemonError::DaemonError(const Error& error) : std::system_error(error.code), text_(error.text) {}
+
+PidFile::PidFile(const std::string& path, int mode) : held_(new detail::Held) {
+    using namespace detail;
+    if (mode < 0400 || mode > 0777 || (mode & 022))
+        invalid(held_->path_error, "mode", "not readable by us, or others could write the file");
+    else
+        absolute_copy(path, held_->lock.path, held_->path_error);
+    held_->lock.path_here = held_->lock.path;
+    held_->plan.pidfile_mode = mode;
+}
+
+PidFile::PidFile(PidFile&& other) noexcept : held_(other.held_) { other.held_ = nullptr; }
+
+PidFile& PidFile::operator=(PidFile&& other) noexcept {
+    std::swap(held_, other.held_);
+    return *this;
+}
+
+PidFile::~PidFile() {
+    release();
+    delete held_;
+}
+
+bool PidFile::acquire(Duration limit, Error& error) noexcept {
+    using namespace detail;
+    if (is_held()) return true;
+    if (!held_ || held_->path_error) {
+        error = held_ ? held_->path_error : Error();
+        return held_ ? false : invalid(error, "pidfile", "the object was moved from");
+    }
+    os::SignalHold hold;
+    if (!detail::acquire(held_->lock, held_->plan, limit, hold, error)) return false;
+    if (enter_itself(held_->lock, error)) return true;
+    os::unlock(held_->lock, os::Removal::any);
+    return false;
+}
+
+void PidFile::acquire(Duration limit) {
+    Error error;
+    if (!acquire(limit, error)) detail::raise_error(error);
+}
+
+void PidFile::release() noexcept {
+    if (held_) detail::os::unlock(held_->lock, detail::os::Removal::own);
+}
+
+bool PidFile::is_held() const noexcept {
+    return held_ && held_->lock.file && held_->lock.owner == detail::os::self();
+}
+
+long PidFile::read(Error& error) const noexcept {
+    using namespace detail;
+    os::Found found;
+    std::string why;
+    if (!held_ || held_->path_error) {
+        error = held_ ? held_->path_error : Error();
+        if (!held_) invalid(error, "pidfile", "the object was moved from");
+        return 0;
+    }
+    if (!os::look(held_->lock.path, found, error)) return 0;
+    if (!found.exists) {
+        pure::fail(error, std::make_error_code(std::errc::no_such_file_or_directory), "cannot read",
+                   pure::path(held_->lock.path));
+        return 0;
+    }
+    const long pid = pure::parse_pid(found.text, why);
+    if (!pid)
+        pure::fail(error, errc::invalid_pid_file, "cannot read", pure::path(held_->lock.path), why);
+    return pid;
+}
+
+long PidFile::read() const {
+    Error error;
+    const long pid = read(error);
+    if (!pid) detail::raise_error(error);
+    return pid;
+}
+
+const std::string& PidFile::path() const noexcept {
+    static const std::string* const none = new std::string;
+    return held_ ? held_->lock.path : *none;
+}
+
+std::string PidFile::default_path(const std::string& program, Error& error) noexcept {
+    if (program.empty() || program.find_first_of("/\\") != std::string::npos) {
+        detail::invalid(error, "program", "not a file name: " + detail::pure::quote(program));
+        return std::string();
+    }
+    const std::string directory = detail::os::state_directory(error);
+    return directory.empty() ? directory : directory + "/" + program + ".pid";
+}
+
+std::string PidFile::default_path(const std::string& program) {
+    Error error;
+    const std::string path = default_path(program, error);
+    if (path.empty()) detail::raise_error(error);
+    return path;
+}
+
+ReceivedSignal::~ReceivedSignal() {}
+ReceivedSIGINT::ReceivedSIGINT() noexcept : ReceivedSignal(SIGINT) {}
+ReceivedSIGTERM::ReceivedSIGTERM() noexcept : ReceivedSignal(SIGTERM) {}
+ReceivedSIGABRT::ReceivedSIGABRT() noexcept : ReceivedSignal(SIGABRT) {}
+
+SignalHandler::SignalHandler() : reload(default_signal), watch_(new detail::Watch) {
+    for (const std::pair<int, Handler*>& field :
+         {std::make_pair(SIGINT, &sigint), std::make_pair(SIGTERM, &sigterm),
+          std::make_pair(SIGABRT, &sigabrt), std::make_pair(signal_reload, &reload)}) {
+        watch_->entries.push_back({field.first, field.second, Handler(), default_signal, false});
+    }
+}
+
+SignalHandler::SignalHandler(DaemonContext& context) : SignalHandler() {
+    detail::Session& session = detail::Session::of(context);
+    watch_->session = &session;
+    if (session.controlled) {
+        reload = [&context](int) {
+            // Of a terminal that was closed it means the end, as for any program in the foreground.
+            if (context.role() == Role::foreground && detail::os::terminal_is_gone()) {
+                std::raise(SIGTERM);
+                return;
+            }
+            Error error;  // a stream that could not be re-opened keeps its old file, which is told
+            if (!context.reopen_streams(error))
+                detail::os::print(2, detail::os::program_name() + ": " + error.text);
+        };
+    }
+    for (const std::pair<int, Handler>& mapped : context.signal_map) {
+        const bool called = mapped.second.callback() || mapped.second.action() == report_signal;
+        if (called && !watch_->find(mapped.first))
+            watch_->entries.push_back(
+                {mapped.first, nullptr, mapped.second, default_signal, false});
+        else if (called && mapped.first == signal_reload)
+            reload = mapped.second;
+    }
+}
+
+SignalHandler::~SignalHandler() {
+    stop();
+    delete watch_;
+}
+
+bool SignalHandler::on(int signum, Handler handler, Error& error) noexcept {
+    using namespace detail;
+    if (!os::is_catchable(signum))
+        return pure::fail(error, errc::unknown_signal, "cannot handle", pure::signal_name(signum));
+    Watch::Entry* entry = watch_->find(signum);
+    if (!entry) {
+        watch_->entries.push_back({signum, nullptr, Handler(), default_signal, false});
+        entry = &watch_->entries.back();
+    }
+    (entry->field ? *entry->field : entry->handler) = handler;
+    return !watch_->started || watch_->sync_one(*entry, error);
+}
+
+void SignalHandler::on(int signum, Handler handler) {
+    Error error;
+    if (!on(signum, handler, error)) detail::raise_error(error);
+}
+
+bool SignalHandler::start(Error& error) noexcept {
+    if (watch_->started) return true;
+    if (!detail::os::open_wake(watch_->wake, error)) return false;
+    watch_->started = true;
+    if (watch_->sync(error)) return true;
+    stop();
+    return false;
+}
+
+void SignalHandler::start() {
+    Error error;
+    if (!start(error)) detail::raise_error(error);
+}
+
+void SignalHandler::stop() noexcept {
+    if (!watch_->started) return;
+    for (detail::Watch::Entry& entry : watch_->entries) watch_->undo(entry);
+    watch_->started = false;
+    watch_->wake = detail::os::Wake();
+}
+
+int SignalHandler::wait() { return wait_for(no_limit); }
+int SignalHandler::wait_for(Duration limit) {
+    return watch_->wait(detail::os::Deadline(limit), -1);
+}
+int SignalHandler::poll() { return wait_for(Duration(0)); }
+
+int SignalHandler::wait_for_input(std::intptr_t handle, Duration limit) {
+    return watch_->wait(detail::os::Deadline(limit), handle);
+}
+
+void SignalHandler::throw_received(Duration limit) {
+    const int signum = wait_for(limit);
+    if (signum != no_signal) detail::raise_received(signum);
+}
+
+std::intptr_t SignalHandler::native_handle() const noexcept { return watch_->wake.readable.get(); }
+
+DaemonContext::DaemonContext() : session_(new detail::Session) {}
+
+// Before the start only: a session is found by its address (fork handlers, terminate).
+DaemonContext::DaemonContext(DaemonContext&& other) noexcept
+    : DaemonOptions(std::move(other)), session_(new detail::Session) {}
+
+DaemonContext::~DaemonContext() {
+    close();
+    if (detail::the_daemon == session_) detail::the_daemon = nullptr;
+    delete session_;
+}
+
+Role DaemonContext::start(Error& error) noexcept {
+    error = Error();
+    if (is_open()) return session_->role;
+    if (!detail::start_session(*session_, *this, true, error)) return Role::launcher;
+    return session_->role;
+}
+
+Role DaemonContext::start() {
+    Error error;
+    const Role role = start(error);
+    if (error) detail::raise_error(error);
+    return role;
+}
+
+void DaemonContext::open() {
+    using namespace detail;
+    Error error;
+    if (is_open()) return;
+    const bool started = start_session(*session_, *this, false, error);
+    if (started && session_->role != Role::launcher) return;
+    if (!started && !session_->plan.inetd) os::print(2, session_->plan.program + ": " + error.text);
+    os::leave(started ? 0 : session_->exit_code);
+}
+
+void DaemonContext::ready() noexcept {
+    using namespace detail;
+    Session& s = *session_;
+    if (!s.open() || !s.starting) return;
+    os::renew(s.lock);
+    if (s.role == Role::foreground) {
+        s.starting = false;
+        os::tell_manager("READY=1");
+        return;
+    }
+    Error error;
+    if (!os::take_stderr(s.plan, error)) give_up(s, error, 1);
+    os::Report report;
+    report.word = os::Report::ready;
+    report.pid = s.daemon;
+    s.starting = false;
+    if (os::say(s.channel, report)) return;
+    os::unlock(s.lock, os::Removal::own);  // nobody knows of this daemon: it must not live on
+    os::leave(1);
+}
+
+void DaemonContext::fail(const std::string& message, int exit_code) noexcept {
+    using namespace detail;
+    Session& s = *session_;
+    Error error;
+    error.code = make_error_code(errc::start_failed);
+    error.text = message;
+    if (s.open() && s.starting) give_up(s, error, exit_code);
+    os::print(2, (s.open() ? s.plan.program : os::program_name()) + ": " + message);
+    if (!s.open()) os::leave(pure::failure_code(exit_code));
+    close();
+    std::exit(pure::failure_code(exit_code));
+}
+
+void DaemonContext::close() noexcept {
+    using namespace detail;
+    Session& s = *session_;
+    if (!s.open()) {
+        os::unlock(s.lock,
+                   os::Removal::keep);  // in a fork of the daemon: the descriptor, nothing else
+        return;
+    }
+    if (!s.closed) os::tell_manager("STOPPING=1");
+    s.closed = true;
+    os::discard(s.lock, os::Removal::own);  // the lock stays until the process ends
+}
+
+void DaemonContext::terminate(int signum) noexcept { detail::os::terminate(signum); }
+
+bool DaemonContext::is_open() const noexcept { return session_->open(); }
+bool DaemonContext::is_parent() const noexcept { return session_->after_start; }
+Role DaemonContext::role() const noexcept { return session_->role; }
+long DaemonContext::pid() const noexcept { return session_->daemon; }
+
+bool DaemonContext::reopen_streams(Error& error) noexcept {
+    using namespace detail;
+    const Session& s = *session_;
+    bool done = true;
+    if (!s.open() || s.role != Role::daemon) return true;  // the foreground's streams are not ours
+    for (int which = 1; which <= 2; ++which) {
+        const Stream& stream = s.plan.streams[which];
+        if (stream.choice() != Stream::path_choice) continue;
+        if (which == 2 && s.starting) continue;  // still the launcher's
+        Error failure;
+        const std::string here = pure::inside(stream.path(), s.plan.chroot_directory);
+        const bool swapped =
+            here.empty() ? pure::fail(failure, errc::unsupported, "cannot re-open",
+                                      pure::path(stream.path()), "it is outside chroot_directory")
+                         : os::reopen(which, here, failure);
+        if (!swapped && done) error = failure;
+        done = done && swapped;
+    }
+    return done;
+}
+
+void DaemonContext::reopen_streams() {
+    Error error;
+    if (!reopen_streams(error)) detail::raise_error(error);
+}
+
+std::string DaemonContext::explain() const {
+    using namespace detail;
+    if (!session_->plan.notes.empty()) return session_->plan.notes;
+    return "would start: " + decision_text(pure::decide(detach_process, os::evidence())) + "\n";
+}
+
+bool is_setup() noexcept { return !detail::setup_is_over && !detail::os::was_relaunched(); }
+
+bool send(const std::string& pidfile, int signum, Error& error) noexcept {
+    using namespace detail;
+    if (!os::is_sendable(signum))
+        return pure::fail(error, errc::unknown_signal, "cannot send", pure::signal_name(signum));
+    return send_signal(pidfile, signum, error);
+}
+
+void send(const std::string& pidfile, int signum) {
+    Error error;
+    if (!send(pidfile, signum, error)) detail::raise_error(error);
+}
+
+Status status(const std::string& pidfile) noexcept {
+    using namespace detail;
+    Status status{State::unknown, 0, Duration(0), std::string()};
+    Error error;
+    Holder holder;
+    std::string path;
+    if (!absolute_copy(pidfile, path, error) || !find_holder(path, holder, error)) {
+        status.text = error.text;
+        return status;
+    }
+    switch (holder.verdict) {
+        case pure::Verdict::proven:
+            status.state = State::running;
+            status.pid = holder.daemon.pid;
+            status.uptime = os::age(holder.daemon);
+            status.text = "running as process " + pure::number(status.pid);
+            if (status.uptime > Duration(0)) status.text += " for " + pure::span(status.uptime);
+            break;
+        case pure::Verdict::dead:
+            status.state = State::dead;
+            status.text = "dead: process " + pure::number(holder.pid) + " left " +
+                          pure::path(path) + " behind";
+            break;
+        case pure::Verdict::missing:
+        case pure::Verdict::empty:
+            status.state = State::not_running;
+            status.text = "not running";
+            break;
+        default:
+            status.text = "cannot tell from " + pure::path(path) + ": " +
+                          pure::unproven_text(holder.verdict, holder.found, holder.pid, holder.why);
+    }
+    return status;
+}
+
+namespace detail {
+namespace {
+
+// The lock of a process that has ended may live on in a launcher that Ctrl-Z stopped.
+bool await_unlocked(const std::string& path, const Holder& holder, const os::Deadline& deadline,
+                    Error& error) {
+    Backoff backoff(deadline);
+    for (;;) {
+        os::Found now;
+        if (!os::look(path, now, error)) return false;
+        if (!now.exists || now.device != holder.found.device || now.inode != holder.found.inode ||
+            !now.locked)
+            return true;
+        if (deadline.over() || (now.owner > 0 && now.owner != holder.found.owner)) {
+            const std::string who =
+                now.owner > 0 ? "process " + pure::number(now.owner) : "another process";
+            return pure::fail(error, errc::unproven_holder, "cannot stop the daemon of",
+                              pure::path(path),
+                              "process " + pure::number(holder.daemon.pid) + " is gone, but " +
+                                  who + " holds the lock");
+        }
+        backoff.pause();
+    }
+}
+
+// What a killed daemon could not do: under a lock of our own, and only if nobody else came.
+void remove_leftover(const std::string& path, const Holder& holder) {
+    os::Lock lock;
+    os::Plan plan;
+    Error ignored;  // someone else has it now, or it is gone: both are fine
+    std::string why;
+    os::Found found;
+    lock.path = lock.path_here = path;
+    if (os::lock(lock, os::Purpose::removal, plan, ignored) != os::Attempt::got) return;
+    const bool same = os::look(path, found, ignored) && found.device == holder.found.device &&
+                      found.inode == holder.found.inode &&
+                      (found.text.empty() || pure::parse_pid(found.text, why) == holder.pid);
+    os::unlock(lock, same ? os::Removal::any : os::Removal::keep);
+}
+
+Stopped stop_holder(const std::string& path, Holder& holder, Duration limit, Error& error) {
+    const os::Deadline deadline(limit);
+    const std::string process = pure::number(holder.daemon.pid);
+    if (holder.daemon.pid == os::self() || os::is_ancestor(holder.daemon.pid)) {
+        pure::fail(error, errc::invalid_option, "cannot stop process", process,
+                   "it is this process, or an ancestor of it");
+        return Stopped::failed;
+    }
+    const os::Sent sent = os::ask_to_end(holder.entry);
+    if (sent == os::Sent::denied || sent == os::Sent::failed) {
+        pure::fail(error, os::last_error(), "cannot stop process", process);
+        return Stopped::failed;
+    }
+    bool killed = false;
+    if (!os::await_end(holder.daemon, deadline)) {
+        killed = os::end_process(holder.daemon);
+        if (!os::await_end(holder.daemon, os::Deadline(after_kill))) {
+            pure::fail(error, errc::timed_out, "cannot stop process", process,
+                       "it has not ended " + pure::span(after_kill) + " after it was killed");
+            return Stopped::failed;
+        }
+    }
+    const Duration left = deadline.left();
+    if (!await_unlocked(path, holder, os::Deadline(left < patience ? patience : left), error))
+        return Stopped::failed;
+    remove_leftover(path, holder);
+    return killed ? Stopped::killed : Stopped::ended;
+}
+
+}  // namespace
+}  // namespace detail
+
+Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept {
+    using namespace detail;
+    Holder holder;
+    std::string path;
+    error = Error();
+    if (!absolute_copy(pidfile, path, error)) return Stopped::failed;
+    if (!require_holder(path, "cannot stop the daemon of", holder, error)) {
+        if (error.code != errc::not_running) return Stopped::failed;
+        error = Error();
+        return Stopped::not_running;
+    }
+    return stop_holder(path, holder, limit, error);
+}
+
+Stopped stop(const std::string& pidfile, Duration limit) {
+    Error error;
+    const Stopped stopped = stop(pidfile, limit, error);
+    if (stopped == Stopped::failed) detail::raise_error(error);
+    return stopped;
+}
+
+int control(int argc, char** argv, DaemonContext& context,
+            const std::function<int(DaemonContext&)>& body) {
+    using namespace detail;
+    const std::string program = !context.program_name.empty() ? context.program_name
+                                : argc > 0 && argv[0]         ? base_name(argv[0])
+                                                              : os::program_name();
+    const Control control{context, body, program};
+    Session::of(context).program = program;
+    if (os::was_relaunched()) return control.start(Detach::yes);  // whatever the verb was
+    Verb verb = Verb::none;
+    for (const VerbName& known : verbs)
+        if (argc > 1 && argv[1] && std::strcmp(argv[1], known.word) == 0) verb = known.verb;
+    const bool asks =
+        verb == Verb::stop || verb == Verb::restart || verb == Verb::reload || verb == Verb::status;
+    if (asks && context.pidfile.empty()) {
+        control.complain("no PID file is named");
+        return 2;
+    }
+    return control.perform(verb);
+}
+
+bool notify(const std::string& assignments) noexcept {
+    return detail::os::tell_manager(assignments);
+}
+Duration watchdog_interval() noexcept { return detail::os::watchdog(); }
+
+}  // namespace daemonize
+
+// >>posix -----------------------------------------------------------------------------------------
+#if !DAEMONIZE_WINDOWS
+
+// Features: decided here once; each may be set to 0. A call that is there but refused (an old
+// kernel, a seccomp filter) takes the same way as one that is not.
+#if defined(__linux__) && !defined(DAEMONIZE_GENERIC_POSIX)
+#define DAEMONIZE_ON_LINUX 1
+#else
+#define DAEMONIZE_ON_LINUX 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define DAEMONIZE_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+    __has_feature(memory_sanitizer)
+#define DAEMONIZE_SANITIZED 1
+#endif
+#endif
+#ifndef DAEMONIZE_SANITIZED
+#define DAEMONIZE_SANITIZED 0
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define DAEMONIZE_UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define DAEMONIZE_UNDER_TSAN 1
+#endif
+#endif
+#ifndef DAEMONIZE_UNDER_TSAN
+#define DAEMONIZE_UNDER_TSAN 0
+#endif
+#ifndef DAEMONIZE_HAVE_PIDFD
+#define DAEMONIZE_HAVE_PIDFD DAEMONIZE_ON_LINUX
+#endif
+#ifndef DAEMONIZE_HAVE_CLOSE_RANGE
+#define DAEMONIZE_HAVE_CLOSE_RANGE DAEMONIZE_ON_LINUX
+#endif
+#ifndef DAEMONIZE_HAVE_PRCTL  // subreaper, dumpable, no_new_privs
+#define DAEMONIZE_HAVE_PRCTL DAEMONIZE_ON_LINUX
+#endif
+#ifndef DAEMONIZE_HAVE_VFORK
+#define DAEMONIZE_HAVE_VFORK (DAEMONIZE_ON_LINUX && !DAEMONIZE_SANITIZED)
+#endif
+#ifndef DAEMONIZE_HAVE_RECORD_LOCK  // fcntl locks that do not see flock's
+#define DAEMONIZE_HAVE_RECORD_LOCK DAEMONIZE_ON_LINUX
+#endif
+#ifndef DAEMONIZE_HAVE_PROCFS
+#define DAEMONIZE_HAVE_PROCFS DAEMONIZE_ON_LINUX
+#endif
+#ifndef DAEMONIZE_HAVE_SETRESUID  // and getresuid
+#define DAEMONIZE_HAVE_SETRESUID DAEMONIZE_ON_LINUX
+#endif
+#ifndef DAEMONIZE_HAVE_PIPE2  // and SOCK_CLOEXEC
+#define DAEMONIZE_HAVE_PIPE2 DAEMONIZE_ON_LINUX
+#endif
+#ifndef DAEMONIZE_HAVE_CLOSEFROM
+#if defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__) || \
+    defined(__DragonFly__) || defined(__sun)
+#define DAEMONIZE_HAVE_CLOSEFROM 1
+#else
+#define DAEMONIZE_HAVE_CLOSEFROM 0
+#endif
+#endif
+#ifndef DAEMONIZE_HAVE_GETPROGNAME
+#if defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__) || \
+    defined(__DragonFly__)
+#define DAEMONIZE_HAVE_GETPROGNAME 1
+#else
+#define DAEMONIZE_HAVE_GETPROGNAME 0
+#endif
+#endif
+
+#if DAEMONIZE_HAVE_PRCTL
+#include <sys/prctl.h>
+#endif
+#if DAEMONIZE_HAVE_PIDFD || DAEMONIZE_HAVE_CLOSE_RANGE
+#include <sys/syscall.h>
+#endif
+
+namespace daemonize {
+
+extern const int signal_reload = SIGHUP;
+
+namespace detail {
+namespace os {
+namespace {
+
+// ---- Features, each with the form that it takes where it is not there ----
+
+#if DAEMONIZE_HAVE_PIDFD
+// The numbers are the same on every architecture but Alpha; the kernel may know what
+// <sys/syscall.h> does not yet.
+#ifndef SYS_pidfd_open
+#define DAEMONIZE_SYS_PIDFD_OPEN 434
+#else
+#define DAEMONIZE_SYS_PIDFD_OPEN SYS_pidfd_open
+#endif
+#ifndef SYS_pidfd_send_signal
+#define DAEMONIZE_SYS_PIDFD_SEND_SIGNAL 424
+#else
+#define DAEMONIZE_SYS_PIDFD_SEND_SIGNAL SYS_pidfd_send_signal
+#endif
+int open_pidfd(long pid) {
+    return static_cast<int>(::syscall(DAEMONIZE_SYS_PIDFD_OPEN, static_cast<pid_t>(pid), 0U));
+}
+int signal_pidfd(int fd, int signum) {
+    return static_cast<int>(
+        ::syscall(DAEMONIZE_SYS_PIDFD_SEND_SIGNAL, fd, signum, static_cast<void*>(nullptr), 0U));
+}
+#else
+int open_pidfd(long) {
+    errno = ENOSYS;
+    return -1;
+}
+int signal_pidfd(int, int) {
+    errno = ENOSYS;
+    return -1;
+}
+#endif
+
+#if DAEMONIZE_HAVE_CLOSE_RANGE
+#ifndef SYS_close_range
+#define DAEMONIZE_SYS_CLOSE_RANGE 436
+#else
+#define DAEMONIZE_SYS_CLOSE_RANGE SYS_close_range
+#endif
+bool close_gap(int first, int last) {
+    return ::syscall(DAEMONIZE_SYS_CLOSE_RANGE, static_cast<unsigned>(first),
+                     static_cast<unsigned>(last), 0U) == 0;
+}
+const char* const close_gap_name = "close_range";
+#elif DAEMONIZE_HAVE_CLOSEFROM
+bool close_gap(int first, int last) {
+    if (last == INT_MAX) {
+        ::closefrom(first);
+    } else {
+        for (int fd = first; fd <= last; ++fd) ::close(fd);
+    }
+    return true;
+}
+const char* const close_gap_name = "closefrom";
+#else
+bool close_gap(int, int) { return false; }
+const char* const close_gap_name = "";
+#endif
+
+#if DAEMONIZE_HAVE_PRCTL
+bool set_subreaper(bool on) {
+    return ::prctl(PR_SET_CHILD_SUBREAPER, on ? 1L : 0L, 0L, 0L, 0L) == 0;
+}
+bool is_subreaper() {
+    int on = 0;
+    return ::prctl(PR_GET_CHILD_SUBREAPER, &on, 0L, 0L, 0L) == 0 && on != 0;
+}
+bool set_undumpable() { return ::prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L) == 0; }
+bool set_no_new_privs() { return ::prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) == 0; }
+#else
+bool set_subreaper(bool) { return false; }
+bool is_subreaper() { return false; }
+bool set_undumpable() { return true; }  // the core limit is all there is
+bool set_no_new_privs() {
+    errno = ENOSYS;
+    return false;
+}
+#endif
+
+#if DAEMONIZE_HAVE_SETRESUID
+bool set_gids(gid_t gid) { return ::setresgid(gid, gid, gid) == 0; }
+bool set_uids(uid_t uid) { return ::setresuid(uid, uid, uid) == 0; }
+bool all_ids_are(uid_t uid, gid_t gid) {
+    uid_t u[3];
+    gid_t g[3];
+    return ::getresuid(u, u + 1, u + 2) == 0 && ::getresgid(g, g + 1, g + 2) == 0 && u[0] == uid &&
+           u[1] == uid && u[2] == uid && g[0] == gid && g[1] == gid && g[2] == gid;
+}
+#else
+// For root these set real, effective and saved id alike; the proof of the drop finds out.
+bool set_gids(gid_t gid) { return ::setgid(gid) == 0; }
+bool set_uids(uid_t uid) { return ::setuid(uid) == 0; }
+bool all_ids_are(uid_t uid, gid_t gid) {
+    return ::getuid() == uid && ::geteuid() == uid && ::getgid() == gid && ::getegid() == gid;
+}
+#endif
+
+#if DAEMONIZE_HAVE_PIPE2
+int make_pipe(int fds[2]) { return ::pipe2(fds, O_CLOEXEC); }
+int make_socketpair(int fds[2]) {
+    return ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
+}
+int make_socket() { return ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); }
+#else
+void set_cloexec(int fd) {
+    const int flags = ::fcntl(fd, F_GETFD);
+    if (flags != -1) ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+}
+int make_pipe(int fds[2]) {
+    if (::pipe(fds) != 0) return -1;
+    set_cloexec(fds[0]);
+    set_cloexec(fds[1]);
+    return 0;
+}
+int make_socketpair(int fds[2]) {
+    if (::socketpair(AF_UNIX, SOCK_STREAM, 0, fds) != 0) return -1;
+    set_cloexec(fds[0]);
+    set_cloexec(fds[1]);
+    return 0;
+}
+int make_socket() {
+    const int fd = ::socket(AF_UNIX, SOCK_DGRAM, 0);
+    if (fd != -1) set_cloexec(fd);
+    return fd;
+}
+#endif
+
+// A peer that has gone is an error of send(), never a SIGPIPE.
+#if defined(MSG_NOSIGNAL)
+const int send_flags = MSG_NOSIGNAL;
+void without_sigpipe(int) {}
+#else
+const int send_flags = 0;
+void without_sigpipe(int fd) {
+    const int on = 1;
+    ::setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+}
+#endif
+
+#if DAEMONIZE_HAVE_VFORK
+// The intermediate only forks and leaves: it need not be a copy of a process that may be large.
+#define DAEMONIZE_LIGHT_FORK ::vfork
+#else
+#define DAEMONIZE_LIGHT_FORK ::fork
+#endif
+
+#if DAEMONIZE_HAVE_GETPROGNAME
+std::string own_name() { return ::getprogname(); }
+#elif DAEMONIZE_ON_LINUX && defined(_GNU_SOURCE)
+std::string own_name() { return program_invocation_short_name; }
+#else
+std::string own_name() { return "daemon"; }
+#endif
+
+// macOS declares int where others have gid_t: the type is taken from the function.
+template <class T>
+int list_groups(int (*call)(const char*, T, T*, int*), const std::string& user, long gid,
+                std::vector<long>& out) {
+    std::vector<T> groups(64);
+    int count = static_cast<int>(groups.size());
+    while (call(user.c_str(), static_cast<T>(gid), groups.data(), &count) == -1) {
+        if (groups.size() > 65536) return -1;
+        groups.resize(groups.size() * 2);
+        count = static_cast<int>(groups.size());
+    }
+    out.assign(groups.begin(), groups.begin() + count);
+    return 0;
+}
+
+// ---- Small tools ----
+
+bool refused(Error& error, const std::string& step, const std::string& object) {
+    return pure::fail(error, last_error(), step, object);
+}
+
+// Ours never stand on 0, 1 or 2, which may be closed: a log would end up there.
+int lift(int fd) {
+    if (fd < 0 || fd > 2) return fd;
+    const int lifted = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    Handle low(fd);
+    return lifted;
+}
+
+std::string read_small(const char* path) {
+    std::string text;
+    const Handle file(::open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    char buffer[1024];
+    for (ssize_t n; file && (n = ::read(file.fd(), buffer, sizeof buffer)) > 0;)
+        text.append(buffer, static_cast<std::size_t>(n));
+    return text;
+}
+
+// The value of "Name:" in /proc/.../status; "" without it.
+std::string status_field(const std::string& text, const std::string& name) {
+    const std::size_t at = text.find("\n" + name + ":");
+    if (at == std::string::npos) return std::string();
+    const std::size_t begin = at + name.size() + 2;
+    return text.substr(begin, text.find('\n', begin) - begin);
+}
+
+// /proc/PID/stat: the parent and, after the name (which may hold anything), state and start time.
+struct Stat {
+    bool there = false;
+    char state = '?';
+    long parent = 0;
+    unsigned long long born = 0;
+};
+
+Stat read_stat(long pid) {
+    Stat stat;
+    if (!DAEMONIZE_HAVE_PROCFS) return stat;
+    const std::string text = read_small(("/proc/" + std::to_string(pid) + "/stat").c_str());
+    const std::size_t name_end = text.rfind(')');
+    if (name_end == std::string::npos || name_end + 2 >= text.size()) return stat;
+    stat.state = text[name_end + 2];
+    std::size_t at = name_end + 2;
+    for (int field = 3; field <= 22 && at != std::string::npos; ++field) {
+        if (field == 4) stat.parent = std::strtol(text.c_str() + at, nullptr, 10);
+        if (field == 22) stat.born = std::strtoull(text.c_str() + at, nullptr, 10);
+        at = text.find(' ', at);
+        if (at != std::string::npos) ++at;
+    }
+    stat.there = stat.born != 0;
+    return stat;
+}
+
+bool write_all(int fd, const char* bytes, std::size_t size) {
+    while (size > 0) {
+        const ssize_t n = ::write(fd, bytes, size);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        bytes += n;
+        size -= static_cast<std::size_t>(n);
+    }
+    return true;
+}
+
+sigset_t every_signal() {
+    sigset_t set;
+    ::sigfillset(&set);
+    return set;
+}
+
+int poll_timeout(Duration left) {
+    return left == no_limit || left.count() > INT_MAX ? -1 : static_cast<int>(left.count());
+}
+
+// ---- Locks that this process holds ----
+// A child of fork() must not keep the daemon's lock alive (P7); a query in this process must not
+// open the file that this process has locked (closing it would drop the record lock, G7).
+
+Lock* held_locks = nullptr;
+std::atomic_flag held_locks_busy = ATOMIC_FLAG_INIT;
+thread_local bool own_fork = false;  // the start hands the lock on
+
+struct HeldLocks {
+    HeldLocks() noexcept {
+        while (held_locks_busy.test_and_set(std::memory_order_acquire)) {
+        }
+    }
+    ~HeldLocks() { held_locks_busy.clear(std::memory_order_release); }
+    HeldLocks(const HeldLocks&) = delete;
+    HeldLocks& operator=(const HeldLocks&) = delete;
+};
+
+Channel* open_channel = nullptr;  // the daemon's, until ready
+void close_channel_in_child() noexcept;
+
+extern "C" {
+inline void daemonize_before_fork() {
+    while (held_locks_busy.test_and_set(std::memory_order_acquire)) {
+    }
+}
+inline void daemonize_after_fork() { held_locks_busy.clear(std::memory_order_release); }
+inline void daemonize_in_child() {
+    if (!own_fork) {
+        for (Lock* lock = held_locks; lock; lock = lock->next) lock->file.close();
+        held_locks = nullptr;
+        close_channel_in_child();
+    }
+    held_locks_busy.clear(std::memory_order_release);
+}
+}
+
+void remember(Lock& lock) noexcept {
+    static const int registered =
+        ::pthread_atfork(daemonize_before_fork, daemonize_after_fork, daemonize_in_child);
+    static_cast<void>(registered);
+    const HeldLocks guard;
+    lock.next = held_locks;
+    held_locks = &lock;
+}
+
+void forget(Lock& lock) noexcept {
+    const HeldLocks guard;
+    for (Lock** link = &held_locks; *link; link = &(*link)->next) {
+        if (*link == &lock) {
+            *link = lock.next;
+            return;
+        }
+    }
+}
+
+// One byte far behind the text: a lock there shows its owner's PID to anyone who asks.
+struct flock entry_lock(short type) {
+    struct flock lock;
+    std::memset(&lock, 0, sizeof lock);
+    lock.l_type = type;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = 0x40000000;
+    lock.l_len = 1;
+    return lock;
+}
+
+#if DAEMONIZE_HAVE_RECORD_LOCK
+bool set_entry_lock(int fd) {
+    struct flock lock = entry_lock(F_WRLCK);
+    return ::fcntl(fd, F_SETLK, &lock) == 0;
+}
+// Who has it, or would keep a daemon from it: 0 nobody, -1 a process that has no number here.
+long entry_owner(int fd, short type) {
+    struct flock lock = entry_lock(type);
+    if (::fcntl(fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK) return 0;
+    return lock.l_pid > 0 ? lock.l_pid : -1;
+}
+#else
+bool set_entry_lock(int) { return true; }
+long entry_owner(int, short) { return 0; }
+#endif
+
+// No allocation, no errno: `terminate` calls it from an asynchronous handler.
+bool holds_number(int fd, long pid) noexcept {
+    char text[24];
+    const ssize_t n = ::pread(fd, text, sizeof text, 0);
+    long value = 0;
+    ssize_t i = 0;
+    for (; i < n && text[i] >= '0' && text[i] <= '9' && value < LONG_MAX / 16; ++i)
+        value = value * 10 + (text[i] - '0');
+    return i > 0 && value == pid;
+}
+
+bool same_file(const struct stat& a, const struct stat& b) {
+    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+unsigned long long as_number(dev_t device) { return static_cast<unsigned long long>(device); }
+
+// P6, the part that open() does not answer.
+bool is_trusted(const struct stat& st) {
+    return S_ISREG(st.st_mode) && st.st_nlink == 1 && (st.st_mode & 022) == 0;
+}
+
+const char* distrust(const struct stat& st) {
+    if (S_ISDIR(st.st_mode)) return "it is a directory";
+    if (S_ISFIFO(st.st_mode)) return "it is a FIFO";
+    if (!S_ISREG(st.st_mode)) return "it is no regular file";
+    if (st.st_nlink != 1) return "it has a second link";
+    return "group or others may write it";
+}
+
+bool untrusted(Error& error, const char* step, const std::string& path, const std::string& why) {
+    return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path), why);
+}
+
+}  // namespace
+
+void Handle::close() noexcept {
+    if (value_ == -1) return;
+    const int saved = errno;
+    ::close(fd());
+    errno = saved;
+    value_ = -1;
+}
+
+struct SignalHold::Saved {
+    sigset_t mask;
+};
+
+void SignalHold::take() noexcept {
+    const sigset_t all = every_signal();
+    if (!saved_) {
+        saved_ = new Saved;
+        ::pthread_sigmask(SIG_SETMASK, &all, &saved_->mask);
+    }
+}
+
+void SignalHold::only_children() noexcept {
+    if (!saved_) return;
+    sigset_t mask = saved_->mask;
+    ::sigaddset(&mask, SIGCHLD);
+    ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+}
+
+void SignalHold::give() noexcept {
+    const int saved_errno = errno;
+    if (saved_) ::pthread_sigmask(SIG_SETMASK, &saved_->mask, nullptr);
+    forget();
+    errno = saved_errno;
+}
+
+void SignalHold::forget() noexcept {
+    delete saved_;
+    saved_ = nullptr;
+}
+
+Birth birth(Lock&) noexcept { return Birth(); }
+bool was_relaunched() noexcept { return false; }
+
+std::error_code last_error() noexcept { return std::error_code(errno, std::system_category()); }
+
+bool supports(Option option) noexcept {
+    if (option == no_new_privs_option) return DAEMONIZE_HAVE_PRCTL;
+    return option != arguments_option;
+}
+
+long self() noexcept { return static_cast<long>(::getpid()); }
+std::string program_name() { return own_name(); }
+
+namespace {
+
+// getpwnam_r and its three sisters want a buffer of unknown size.
+template <class Record, class Key, class Call>
+int look_up(Call call, Key key, Record& record, std::vector<char>& buffer, bool& found) {
+    buffer.resize(1024);
+    for (;;) {
+        Record* result = nullptr;
+        const int rc = call(key, &record, buffer.data(), buffer.size(), &result);
+        found = result != nullptr;
+        if (rc != ERANGE || buffer.size() > (1U << 22)) {
+            // "Not found" has many names; what is no such name is a fault of the database.
+            return found || rc == ENOENT || rc == ESRCH || rc == EBADF || rc == EPERM ? 0 : rc;
+        }
+        buffer.resize(buffer.size() * 2);
+    }
+}
+
+bool all_digits(const std::string& text) {
+    return !text.empty() && text.size() < 11 &&
+           text.find_first_not_of("0123456789") == std::string::npos;
+}
+
+struct User {
+    bool named = false;
+    long uid = -1, gid = -1;
+    std::string name, home;
+};
+
+bool find_user(const Account& account, User& user, Error& error) {
+    struct passwd record;
+    std::vector<char> buffer;
+    bool found = false;
+    const std::string& name = account.name();
+    int rc = 0;
+    user.uid = static_cast<long>(account.id());
+    if (!name.empty()) rc = look_up(::getpwnam_r, name.c_str(), record, buffer, found);
+    if (!found && all_digits(name)) user.uid = std::strtol(name.c_str(), nullptr, 10);
+    if (!found && user.uid >= 0)
+        rc = look_up(::getpwuid_r, static_cast<uid_t>(user.uid), record, buffer, found);
+    if (found) {
+        user.named = true;
+        user.uid = static_cast<long>(record.pw_uid);
+        user.gid = static_cast<long>(record.pw_gid);
+        user.name = record.pw_name;
+        user.home = record.pw_dir ? record.pw_dir : "/";
+        return true;
+    }
+    if (rc != 0)
+        return pure::fail(error, std::error_code(rc, std::system_category()), "cannot look up user",
+                          pure::quote(name));
+    return user.uid >= 0 || pure::fail(error, errc::unknown_account, "cannot find user",
+                                       pure::quote(name), "no such user");
+}
+
+bool find_group(const Account& account, long& gid, Error& error) {
+    struct group record;
+    std::vector<char> buffer;
+    bool found = false;
+    const std::string& name = account.name();
+    gid = static_cast<long>(account.id());
+    if (name.empty()) return true;
+    const int rc = look_up(::getgrnam_r, name.c_str(), record, buffer, found);
+    if (found) {
+        gid = static_cast<long>(record.gr_gid);
+    } else if (all_digits(name)) {
+        gid = std::strtol(name.c_str(), nullptr, 10);
+    } else if (rc != 0) {
+        return pure::fail(error, std::error_code(rc, std::system_category()),
+                          "cannot look up group", pure::quote(name));
+    } else {
+        return pure::fail(error, errc::unknown_account, "cannot find group", pure::quote(name),
+                          "no such group");
+    }
+    return true;
+}
+
+bool check_open(int fd, const char* option, Error& error) {
+    if (fd >= 0 && ::fcntl(fd, F_GETFD) != -1) return true;
+    errno = EBADF;
+    return refused(error, std::string("cannot use option ") + option + " with descriptor",
+                   pure::number(fd));
+}
+
+bool make_directory(const std::string& path, Error& error) {
+    for (std::size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
+        const std::string part = path.substr(0, at);
+        if (::mkdir(part.c_str(), 0700) != 0 && errno != EEXIST && errno != EROFS &&
+            errno != EACCES)
+            return refused(error, "cannot make directory", pure::path(part));
+        if (at == std::string::npos) return true;
+    }
+}
+
+std::string home_directory() {
+    Error ignored;
+    User user;
+    find_user(Account(static_cast<unsigned>(::geteuid())), user, ignored);
+    return user.home;
+}
+
+}  // namespace
+
+std::string state_directory(Error& error) {
+    struct stat st;
+    if (::geteuid() == 0)
+        return ::stat("/run", &st) == 0 && S_ISDIR(st.st_mode) ? "/run" : "/var/run";
+    std::string directory = environment("XDG_STATE_HOME");
+    if (directory.empty() || directory[0] != '/') {
+        directory = home_directory();
+        if (directory.empty() || directory[0] != '/') {
+            pure::fail(error, errc::unknown_account, "cannot find", "the home directory",
+                       "this user has no passwd entry; set XDG_STATE_HOME");
+            return std::string();
+        }
+        directory += "/.local/state";
+    }
+    if (!make_directory(directory, error)) return std::string();
+    if (::stat(directory.c_str(), &st) != 0) {
+        refused(error, "cannot use directory", pure::path(directory));
+        return std::string();
+    }
+    if (!S_ISDIR(st.st_mode) || st.st_uid != ::geteuid() || (st.st_mode & 022) != 0) {
+        pure::fail(error, errc::untrusted_pid_file, "cannot use directory", pure::path(directory),
+                   "it is not this user's alone");
+        return std::string();
+    }
+    return directory;
+}
+
+Evidence evidence() {
+    Evidence seen;
+    seen.pid = self();
+    seen.parent = static_cast<long>(::getppid());
+    if (seen.parent == 1 && DAEMONIZE_HAVE_PROCFS) {
+        seen.init_name = read_small("/proc/1/comm");
+        while (!seen.init_name.empty() && seen.init_name.back() == '\n') seen.init_name.pop_back();
+    }
+    seen.pidfile_set = !environment("PIDFILE").empty();
+    seen.notify_socket = !environment("NOTIFY_SOCKET").empty();
+    seen.invocation_id = !environment("INVOCATION_ID").empty();
+    seen.launchd =
+        !environment("XPC_SERVICE_NAME").empty() && environment("XPC_SERVICE_NAME") != "0";
+    seen.systemd_exec_pid = std::strtol(environment("SYSTEMD_EXEC_PID").c_str(), nullptr, 10);
+    struct sockaddr_storage address;
+    std::memset(&address, 0, sizeof address);
+    socklen_t size = sizeof address;
+    if (::getsockname(0, reinterpret_cast<struct sockaddr*>(&address), &size) == 0) {
+        seen.stdin_internet = address.ss_family == AF_INET || address.ss_family == AF_INET6;
+        int listening = 0;
+        size = sizeof listening;
+        seen.stdin_listening =
+            ::getsockopt(0, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening != 0;
+    }
+    return seen;
+}
+
+bool absolute(std::string& path, Error& error) {
+    if (!path.empty() && path[0] == '/') return true;
+    std::vector<char> buffer(1024);
+    while (!::getcwd(buffer.data(), buffer.size())) {
+        if (errno != ERANGE) return refused(error, "cannot make absolute", pure::path(path));
+        buffer.resize(buffer.size() * 2);
+    }
+    const std::string directory = buffer.data();
+    path = path == "." ? directory : directory + (directory == "/" ? "" : "/") + path;
+    return true;
+}
+
+bool resolve(Plan& plan, const Account& uid, const Account& gid, bool initgroups, Error& error) {
+    User user;
+    if (uid.is_set() && !find_user(uid, user, error)) return false;
+    long group = user.gid;
+    if (gid.is_set() && !find_group(gid, group, error)) return false;
+    if (uid.is_set() && group < 0)
+        return pure::fail(
+            error, errc::invalid_option, "cannot use option", "uid",
+            "user " + pure::number(user.uid) + " has no passwd entry: name a gid as well");
+    // Asked for what we are: nothing to do, and nothing that would need root.
+    const bool changes_uid =
+        uid.is_set() && !(all_ids_are(static_cast<uid_t>(user.uid), ::getgid()));
+    const bool changes_gid = group >= 0 && !(all_ids_are(::getuid(), static_cast<gid_t>(group)));
+    plan.drops = changes_uid || changes_gid || ((uid.is_set() || gid.is_set()) && ::geteuid() == 0);
+    if (plan.drops) {
+        plan.sets_uid = uid.is_set();
+        plan.uid = user.uid;
+        plan.sets_gid = true;
+        plan.gid = group;
+        plan.sets_groups = true;
+        plan.user = user.name;
+        plan.home = user.home.empty() ? "/" : user.home;
+        if (user.named && initgroups &&
+            list_groups(::getgrouplist, user.name, group, plan.groups) != 0)
+            return pure::fail(error, errc::unknown_account, "cannot list groups of user",
+                              pure::quote(user.name), "too many");
+    }
+    for (const int fd : plan.preserve)
+        if (!check_open(fd, "files_preserve", error)) return false;
+    for (const Stream& stream : plan.streams)
+        if (stream.choice() == Stream::number_choice &&
+            !check_open(stream.descriptor(), "standard stream", error))
+            return false;
+    if (environment("LISTEN_PID") == pure::number(self()))
+        plan.inherited_sockets =
+            static_cast<int>(std::strtol(environment("LISTEN_FDS").c_str(), nullptr, 10));
+    return true;
+}
+
+// Other threads would not come along, nor would what their locks protect. One stat() tells their
+// number; ThreadSanitizer has a thread of its own.
+bool check_threads(Plan& plan, Error& error) {
+    struct stat st;
+    if (!DAEMONIZE_HAVE_PROCFS || DAEMONIZE_UNDER_TSAN || ::stat("/proc/self/task", &st) != 0 ||
+        st.st_nlink < 3) {
+        note(plan, "other threads", "this system does not tell");
+        return true;
+    }
+    const long long others = static_cast<long long>(st.st_nlink) - 3;
+    if (others == 0 || plan.allow_threads) return true;
+    return pure::fail(error, errc::threads_running, "cannot fork", "",
+                      pure::number(others) + (others == 1 ? " other thread" : " other threads") +
+                          " would be lost (allow_threads)");
+}
+
+namespace {
+
+// One try at the file that the path names now; `again` where it was replaced meanwhile.
+Attempt lock_once(Lock& lock, Purpose purpose, const Plan& plan, bool& again, Error& error) {
+    const char* const name = lock.path.c_str();
+    const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    bool created = false;
+    again = true;
+    Handle file(lift(::open(name, flags)));
+    if (!file && errno == ENOENT && purpose == Purpose::start) {
+        file = Handle(
+            lift(::open(name, flags | O_CREAT | O_EXCL, static_cast<mode_t>(plan.pidfile_mode))));
+        created = static_cast<bool>(file);
+        if (!file && errno == EEXIST) return Attempt::failed;
+    }
+    again = false;
+    if (!file && errno == ELOOP) {
+        untrusted(error, "cannot lock", lock.path, "it is a symbolic link");
+        return Attempt::failed;
+    }
+    struct stat st, named;
+    if (!file || ::fstat(file.fd(), &st) != 0) {
+        refused(error, created || errno == ENOENT ? "cannot create" : "cannot open",
+                pure::path(lock.path));
+        return Attempt::failed;
+    }
+    if (created) ::fchmod(file.fd(), static_cast<mode_t>(plan.pidfile_mode));
+    if (!created && st.st_nlink == 0) {
+        again = true;
+        return Attempt::failed;
+    }
+    if (!created && !is_trusted(st)) {
+        untrusted(error, "cannot lock", lock.path, distrust(st));
+        return Attempt::failed;
+    }
+    if (::geteuid() == 0 && st.st_uid != 0 &&
+        !(plan.sets_uid && st.st_uid == static_cast<uid_t>(plan.uid)) &&
+        purpose == Purpose::start) {
+        untrusted(error, "cannot lock", lock.path,
+                  "it belongs to user " + pure::number(static_cast<long long>(st.st_uid)));
+        return Attempt::failed;
+    }
+    while (::flock(file.fd(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EINTR) continue;
+        if (errno == EWOULDBLOCK) return Attempt::held;
+        refused(error, "cannot lock", pure::path(lock.path));
+        if (created) ::unlink(name);
+        return Attempt::failed;
+    }
+    if (::lstat(name, &named) != 0 || !same_file(st, named)) {
+        again = true;
+        return Attempt::failed;
+    }
+    lock.device = as_number(st.st_dev);
+    lock.inode = static_cast<unsigned long long>(st.st_ino);
+    // Locked and empty is a start: a number from before must not be taken for the new holder's.
+    if (purpose == Purpose::start && st.st_size != 0 && ::ftruncate(file.fd(), 0) != 0) {
+        refused(error, "cannot empty", pure::path(lock.path));
+        return Attempt::failed;
+    }
+    lock.file = std::move(file);
+    lock.owner = 0;
+    remember(lock);
+    return Attempt::got;
+}
+
+}  // namespace
+
+Attempt lock(Lock& lock, Purpose purpose, const Plan& plan, Error& error) {
+    for (int round = 0; round < 100; ++round) {
+        bool again = false;
+        const Attempt attempt = lock_once(lock, purpose, plan, again, error);
+        if (!again) return attempt;
+    }
+    pure::fail(error, errc::timed_out, "cannot lock", pure::path(lock.path),
+               "it was replaced a hundred times");
+    return Attempt::failed;
+}
+
+Attempt enter(Lock& lock, Error& error) {
+    if (!set_entry_lock(lock.file.fd())) {
+        const bool busy = errno == EAGAIN || errno == EACCES;
+        refused(error, "cannot enter", pure::path(lock.path));
+        const long reader = entry_owner(lock.file.fd(), F_WRLCK);
+        if (busy && reader > 0)
+            error.text += " (process " + pure::number(reader) + " holds a lock on it)";
+        return busy ? Attempt::held : Attempt::failed;
+    }
+    const std::string text = pure::pid_text(self());
+    const ssize_t written = ::pwrite(lock.file.fd(), text.data(), text.size(), 0);
+    if (written != static_cast<ssize_t>(text.size())) {
+        if (written >= 0) errno = ENOSPC;
+        refused(error, "cannot write", pure::path(lock.path));
+        return Attempt::failed;
+    }
+    if (::ftruncate(lock.file.fd(), static_cast<off_t>(text.size())) != 0) {
+        refused(error, "cannot write", pure::path(lock.path));
+        return Attempt::failed;
+    }
+    lock.owner = self();
+    return Attempt::got;
+}
+
+void renew(Lock& lock) noexcept {
+    if (lock.file && lock.owner == self()) set_entry_lock(lock.file.fd());
+}
+
+// Async-signal-safe. Only the holder, only its own file; where the directory does not allow it
+// (after a drop, in a jail) nothing but an empty, unlocked file is left, which means "not running".
+void discard(Lock& lock, Removal removal) noexcept {
+    if (!lock.file || removal == Removal::keep) return;
+    const long me = static_cast<long>(::getpid());
+    const int fd = lock.file.fd();
+    if (removal == Removal::own && (lock.owner != me || !holds_number(fd, me))) return;
+    struct stat st, named;
+    const int saved = errno;
+    const bool ours = ::fstat(fd, &st) == 0 && ::lstat(lock.path_here.c_str(), &named) == 0 &&
+                      same_file(st, named);
+    if (!ours || ::unlink(lock.path_here.c_str()) != 0) {
+        if (::ftruncate(fd, 0) != 0) errno = saved;  // nothing more can be done at the end
+    }
+    lock.owner = 0;
+    errno = saved;
+}
+
+void unlock(Lock& lock, Removal removal) noexcept {
+    if (!lock.file) return;
+    discard(lock, removal);
+    forget(lock);
+    lock.file.close();
+    lock.owner = 0;
+}
+
+namespace {
+
+// A file that this process has locked is known without opening it.
+bool look_at_own(const struct stat& st, Found& found) {
+    const HeldLocks guard;
+    for (const Lock* lock = held_locks; lock; lock = lock->next) {
+        if (lock->device != as_number(st.st_dev) ||
+            lock->inode != static_cast<unsigned long long>(st.st_ino))
+            continue;
+        found.locked = true;
+        found.owner = lock->owner;
+        char text[24];
+        const ssize_t n = ::pread(lock->file.fd(), text, sizeof text, 0);
+        if (n > 0) found.text.assign(text, static_cast<std::size_t>(n));
+        return true;
+    }
+    return false;
+}
+
+void describe(const struct stat& st, Found& found) {
+    found.exists = true;
+    found.proves = DAEMONIZE_HAVE_RECORD_LOCK;
+    found.trusted = is_trusted(st);
+    found.file_user = static_cast<long>(st.st_uid);
+    found.device = as_number(st.st_dev);
+    found.inode = static_cast<unsigned long long>(st.st_ino);
+}
+
+}  // namespace
+
+bool look(const std::string& path, Found& found, Error& error) {
+    found = Found();
+    struct stat st;
+    if (::lstat(path.c_str(), &st) != 0)
+        return errno == ENOENT || refused(error, "cannot read", pure::path(path));
+    if (S_ISLNK(st.st_mode)) return untrusted(error, "cannot read", path, "it is a symbolic link");
+    if (!S_ISREG(st.st_mode)) return untrusted(error, "cannot read", path, distrust(st));
+    describe(st, found);
+    if (look_at_own(st, found)) return true;
+    const Handle file(
+        lift(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)));
+    if (!file && errno == ENOENT) {
+        found = Found();
+        return true;
+    }
+    if (!file && errno == ELOOP)
+        return untrusted(error, "cannot read", path, "it is a symbolic link");
+    if (!file || ::fstat(file.fd(), &st) != 0)
+        return refused(error, "cannot read", pure::path(path));
+    if (!S_ISREG(st.st_mode)) return untrusted(error, "cannot read", path, distrust(st));
+    describe(st, found);
+    // Asked first: a lock of ours, however short, would make a start fail that comes meanwhile.
+    found.owner = entry_owner(file.fd(), F_RDLCK);
+    found.locked = found.owner != 0;
+    if (!found.locked) {
+        if (::flock(file.fd(), LOCK_SH | LOCK_NB) != 0)
+            found.locked = true;
+        else
+            ::flock(file.fd(), LOCK_UN);
+    }
+    char text[4096];
+    const ssize_t n = ::pread(file.fd(), text, sizeof text, 0);
+    if (n < 0) return refused(error, "cannot read", pure::path(path));
+    found.text.assign(text, static_cast<std::size_t>(n));
+    return true;
+}
+
+// ---- Start ----
+
+struct Channel {
+    Handle end;
+};
+
+struct Launch {
+    Handle channel, watch;  // watch: the daemon's pidfd
+    pid_t leader = 0, daemon = 0;
+    bool stays = false;  // the intermediate, until the verdict
+    bool was_subreaper = false, made_subreaper = false, changed_sigchld = false;
+    bool end_of_file = false;
+    struct sigaction sigchld;
+    std::string received;
+};
+
+namespace {
+
+void close_channel_in_child() noexcept {
+    if (open_channel) open_channel->end.close();
+}
+
+// Root writes only where root alone can have put the name: each directory up to the top.
+bool is_roots_alone(const std::string& path) {
+    char* const resolved = ::realpath(path.substr(0, path.rfind('/') + 1).c_str(), nullptr);
+    if (!resolved) return true;  // it will fail, and say so, when it is opened
+    std::string directory = resolved;
+    std::free(resolved);
+    for (;;) {
+        struct stat st;
+        if (::lstat(directory.c_str(), &st) != 0 || st.st_uid != 0 || (st.st_mode & 022) != 0)
+            return false;
+        if (directory == "/") return true;
+        const std::size_t slash = directory.rfind('/');
+        directory.resize(slash == 0 ? 1 : slash);
+    }
+}
+
+// A log, never blocking. For root neither a symlink nor a second name, which another could have put
+// there. `owner`: who shall be able to rotate a log that is new.
+bool open_log(const Stream& stream, int which, const Plan* owner, Handle& out, Error& error) {
+    const std::string& path = stream.path();
+    const bool root = ::geteuid() == 0;
+    const int access = which == 0 ? O_RDONLY : O_WRONLY | O_APPEND;
+    const int flags = access | O_NOCTTY | O_CLOEXEC | O_NONBLOCK | (root ? O_NOFOLLOW : 0);
+    bool created = false;
+    Handle file(lift(::open(path.c_str(), flags)));
+    for (int round = 0; !file && errno == ENOENT && which != 0 && round < 3; ++round) {
+        file =
+            Handle(lift(::open(path.c_str(), flags | O_CREAT | O_EXCL, static_cast<mode_t>(0640))));
+        created = static_cast<bool>(file);
+        // Somebody else made it, or it is a symlink that leads nowhere.
+        if (!file && errno == EEXIST) file = Handle(lift(::open(path.c_str(), flags)));
+    }
+    struct stat st;
+    if (!file || ::fstat(file.fd(), &st) != 0)
+        return refused(error, "cannot open", pure::path(path));
+    if (root && !S_ISCHR(st.st_mode) && !(S_ISREG(st.st_mode) && st.st_nlink == 1))
+        return pure::fail(error, std::make_error_code(std::errc::permission_denied), "cannot open",
+                          pure::path(path),
+                          "root writes to a regular file with one name, or a device");
+    if (S_ISDIR(st.st_mode)) {
+        errno = EISDIR;
+        return refused(error, "cannot open", pure::path(path));
+    }
+    if (created && ::fchmod(file.fd(), 0640) != 0)
+        return refused(error, "cannot set the mode of", pure::path(path));
+    if (created && owner && root && owner->drops &&
+        ::fchown(file.fd(),
+                 owner->sets_uid ? static_cast<uid_t>(owner->uid) : static_cast<uid_t>(-1),
+                 static_cast<gid_t>(owner->gid)) != 0)
+        return refused(error, "cannot give away", pure::path(path));
+    if (stream.truncates() && S_ISREG(st.st_mode) && which != 0 && ::ftruncate(file.fd(), 0) != 0)
+        return refused(error, "cannot empty", pure::path(path));
+    const int status = ::fcntl(file.fd(), F_GETFL);
+    if (status != -1) ::fcntl(file.fd(), F_SETFL, status & ~O_NONBLOCK);
+    out = std::move(file);
+    return true;
+}
+
+bool copy_descriptor(int fd, Handle& out, const char* what, Error& error) {
+    out = Handle(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    return out || refused(error, what, pure::number(fd));
+}
+
+// One file under both names is one open file: nothing overwrites, nothing is emptied twice.
+bool open_target(Plan& plan, int which, Error& error) {
+    const Stream& stream = plan.streams[which];
+    if (which == 2 && plan.targets[1] && plan.streams[1].choice() == Stream::path_choice) {
+        struct stat st, named;
+        const bool same = stream.path() == plan.streams[1].path() ||
+                          (::fstat(plan.targets[1].fd(), &st) == 0 &&
+                           ::stat(stream.path().c_str(), &named) == 0 && same_file(st, named));
+        if (same)
+            return copy_descriptor(plan.targets[1].fd(), plan.targets[2], "cannot copy descriptor",
+                                   error);
+    }
+    return open_log(stream, which, &plan, plan.targets[which], error);
+}
+
+bool put(const Handle& file, int where) {
+    int rc;
+    do rc = ::dup2(file.fd(), where);
+    while (rc == -1 && (errno == EINTR || errno == EBUSY));
+    return rc != -1;
+}
+
+}  // namespace
+
+bool open_streams(Plan& plan, Error& error) {
+    if (!plan.detach) return true;
+    plan.null_device = Handle(lift(::open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY)));
+    if (!plan.null_device) return refused(error, "cannot open", "'/dev/null'");
+    for (int which = 0; which < 3; ++which) {
+        const Stream& stream = plan.streams[which];
+        if (stream.choice() == Stream::number_choice) {
+            if (!copy_descriptor(stream.descriptor(), plan.targets[which], "cannot copy descriptor",
+                                 error))
+                return false;
+        } else if (stream.choice() == Stream::path_choice) {
+            plan.late[which] =
+                plan.drops && plan.sets_uid && ::geteuid() == 0 && !is_roots_alone(stream.path());
+            if (!plan.late[which] && !open_target(plan, which, error)) return false;
+        }
+    }
+    return true;
+}
+
+namespace {
+
+bool send_report(int fd, const Report& report) {
+    const std::string bytes = pure::pack(report);
+    std::size_t sent = 0;
+    while (sent < bytes.size()) {
+        const ssize_t n = ::send(fd, bytes.data() + sent, bytes.size() - sent, send_flags);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        sent += static_cast<std::size_t>(n);
+    }
+    return true;
+}
+
+// 0 still runs, 1 ended (status filled), -1 is no child of ours. The corpse stays: its number is
+// nobody else's until the verdict.
+int has_ended(pid_t pid, bool block, int& code) {
+    siginfo_t info;
+    int rc;
+    do {
+        std::memset(&info, 0, sizeof info);
+        rc = ::waitid(P_PID, static_cast<id_t>(pid), &info,
+                      WEXITED | WNOWAIT | (block ? 0 : WNOHANG));
+    } while (rc != 0 && errno == EINTR);
+    if (rc != 0) return -1;
+    if (info.si_pid == 0) return 0;
+    code = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+    return 1;
+}
+
+extern "C" {
+inline void daemonize_wake(int) {}  // its only use is to end a pselect()
+}
+
+// The intermediate that stays (no subreaper, or a launcher that is kept) is the daemon's parent: it
+// tells the daemon's status and leaves when the launcher has closed its end.
+[[noreturn]] void attend(int channel, pid_t daemon) {
+    struct sigaction action;
+    std::memset(&action, 0, sizeof action);
+    action.sa_handler = daemonize_wake;
+    ::sigaction(SIGCHLD, &action, nullptr);
+    // On 0, where pselect() can always watch it. SIGCHLD is blocked but within pselect().
+    ::dup2(channel, 0);
+    sigset_t mask = every_signal();
+    ::sigdelset(&mask, SIGCHLD);
+    bool told = false;
+    for (;;) {
+        Report report;
+        int code = 0;
+        if (!told && has_ended(daemon, false, code) == 1) {
+            report.word = Report::ended;
+            report.pid = static_cast<long>(daemon);
+            report.exit_code = code;
+            send_report(0, report);
+            told = true;
+        }
+        fd_set readable;
+        FD_ZERO(&readable);
+        FD_SET(0, &readable);
+        char byte;
+        if (::pselect(1, &readable, nullptr, nullptr, nullptr, &mask) == 1 &&
+            ::read(0, &byte, 1) <= 0)
+            ::_exit(0);
+    }
+}
+
+// Step 8. Returns in the daemon only.
+void be_intermediate(int channel, bool stays, Lock& lock) {
+    Report report;
+    report.word = Report::failed;
+    report.exit_code = 1;
+    report.is_system = true;
+    const char* step = "setsid";
+    pid_t daemon = -1;
+    if (::setsid() != -1) {
+        step = "fork";
+        daemon = ::fork();
+    }
+    if (daemon == 0) return;
+    if (daemon < 0) {
+        report.number = errno;
+        report.text = std::string("cannot ") + step + ": " + last_error().message();
+        send_report(channel, report);
+        ::_exit(1);
+    }
+    report.word = Report::born;
+    report.pid = static_cast<long>(daemon);
+    send_report(channel, report);
+    if (!stays) ::_exit(0);
+    lock.file.close();
+    attend(channel, daemon);
+}
+
+void restore_caller(Launch& launch) {
+    if (launch.made_subreaper) set_subreaper(launch.was_subreaper);
+    if (launch.changed_sigchld) ::sigaction(SIGCHLD, &launch.sigchld, nullptr);
+}
+
+// A child whose end the system collects by itself has no status for us.
+void keep_corpses(Launch& launch) {
+    ::sigaction(SIGCHLD, nullptr, &launch.sigchld);
+    const bool ignored =
+        !(launch.sigchld.sa_flags & SA_SIGINFO) && launch.sigchld.sa_handler == SIG_IGN;
+    if (!ignored && !(launch.sigchld.sa_flags & SA_NOCLDWAIT)) return;
+    struct sigaction action;
+    std::memset(&action, 0, sizeof action);
+    action.sa_handler = SIG_DFL;
+    launch.changed_sigchld = ::sigaction(SIGCHLD, &action, nullptr) == 0;
+}
+
+}  // namespace
+
+// The fork stands in this function and no other: a vfork child must not return from the function
+// that made it. The daemon, a copy made by the intermediate's own fork(), may.
+Role detach(Plan& plan, Lock& lock, SignalHold& hold, Channel*& channel, Launch*& launch,
+            Error& error) {
+    int ends[2] = {-1, -1};
+    if (make_socketpair(ends) != 0) {
+        refused(error, "cannot make", "the readiness channel");
+        return Role::launcher;
+    }
+    Launch* const mine = launch = new Launch;
+    channel = new Channel;
+    mine->channel = Handle(lift(ends[0]));
+    channel->end = Handle(lift(ends[1]));
+    without_sigpipe(channel->end.fd());
+    if (!plan.allow_threads) std::fflush(nullptr);  // with threads it could wait for one for ever
+    keep_corpses(*mine);
+    mine->was_subreaper = is_subreaper();
+    mine->made_subreaper = !plan.kept && set_subreaper(true);
+    mine->stays = !mine->made_subreaper;
+    own_fork = true;
+    const pid_t leader = mine->stays ? ::fork() : DAEMONIZE_LIGHT_FORK();
+    if (leader == 0) {
+        be_intermediate(channel->end.fd(), mine->stays, lock);
+        own_fork = false;
+        open_channel = channel;
+        note(plan, "intermediate process", mine->stays ? "stayed until ready" : "left at once");
+        delete mine;
+        launch = nullptr;
+        return Role::daemon;
+    }
+    own_fork = false;
+    const int cause = errno;
+    delete channel;
+    channel = nullptr;
+    if (leader < 0) {
+        restore_caller(*mine);
+        delete mine;
+        launch = nullptr;
+        errno = cause;
+        refused(error, "cannot fork", "");
+        return Role::launcher;
+    }
+    mine->leader = leader;
+    hold.only_children();
+    return Role::launcher;
+}
+
+bool say(Channel*& channel, const Report& report) noexcept {
+    if (!channel) return false;
+    open_channel = nullptr;
+    const bool said = send_report(channel->end.fd(), report);
+    delete channel;
+    channel = nullptr;
+    return said;
+}
+
+namespace {
+
+// Reads what is there; true: a report that ends the wait.
+bool next_report(Launch& launch, Report& report) {
+    for (;;) {
+        while (pure::unpack(launch.received, report)) {
+            if (report.pid) launch.daemon = static_cast<pid_t>(report.pid);
+            if (report.word != Report::born) return true;
+            launch.watch = launch.stays ? Handle() : Handle(open_pidfd(report.pid));
+        }
+        char buffer[4096];
+        const ssize_t n = ::recv(launch.channel.fd(), buffer, sizeof buffer, MSG_DONTWAIT);
+        if (n > 0) {
+            launch.received.append(buffer, static_cast<std::size_t>(n));
+            continue;
+        }
+        if (n < 0 && errno == EINTR) continue;
+        launch.end_of_file = n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+        return false;
+    }
+}
+
+// Has the daemon ended without a word? A body that closes descriptors is alive after end of file.
+bool has_died(Launch& launch, int& code) {
+    const pid_t leader = launch.leader;
+    if (launch.stays || !launch.daemon)
+        return launch.end_of_file && has_ended(leader, true, code) != 0;
+    int ignored = 0;
+    has_ended(leader, true, ignored);  // it leaves at once, and leaves the daemon to us
+    return has_ended(launch.daemon, false, code) != 0;
+}
+
+std::string death_text(int code) {
+    if (code <= 128) return "it ended with status " + pure::number(code) + " before it was ready";
+    return "it was ended by " + pure::signal_name(code - 128) + " before it was ready";
+}
+
+}  // namespace
+
+Heard hear(Launch& launch, const Deadline& deadline, Report& report) {
+    for (;;) {
+        int code = 1;
+        bool heard = next_report(launch, report);
+        const bool died = !heard && has_died(launch, code);
+        if (died) heard = next_report(launch, report);  // its last word may have come in between
+        if (heard && report.word != Report::ended) return Heard::report;
+        if (heard) code = report.exit_code;
+        if (heard || died) {
+            report.pid = launch.daemon;
+            report.exit_code = code;
+            report.text = death_text(code);
+            return Heard::died;
+        }
+        if (deadline.over()) {
+            report = Report();
+            report.pid = launch.daemon;
+            return Heard::timed_out;
+        }
+        struct pollfd fds[2] = {{launch.channel.fd(), POLLIN, 0}, {launch.watch.fd(), POLLIN, 0}};
+        if (launch.end_of_file) fds[0].fd = -1;
+        // Without a pidfd end of file is the sign, and a look now and then for one that does not
+        // come.
+        const bool sure = launch.stays || launch.watch;
+        const int most = sure ? INT_MAX : 50;
+        const int left = poll_timeout(deadline.left());
+        ::poll(fds, 2, left < 0 || left > most ? (sure ? left : most) : left);
+    }
+}
+
+namespace {
+
+void reap(pid_t pid) {
+    while (::waitpid(pid, nullptr, 0) == -1 && errno == EINTR) {
+    }
+}
+
+// Nothing of the start is left. The leader is not reaped before its group is dead, the daemon's
+// number is held by its corpse: nobody else can be hit.
+void destroy(Launch& launch) {
+    int code = 0;
+    if (launch.stays) {
+        const bool attended = launch.daemon && has_ended(launch.leader, false, code) == 0;
+        if (attended) ::kill(launch.daemon, SIGKILL);
+        const Deadline deadline{Duration(5000)};
+        Report report;
+        while (attended && !launch.end_of_file && !deadline.over()) {
+            report = Report();
+            if (next_report(launch, report) && report.word == Report::ended) break;
+            struct pollfd fd = {launch.channel.fd(), POLLIN, 0};
+            if (!launch.end_of_file) ::poll(&fd, 1, poll_timeout(deadline.left()));
+        }
+    }
+    ::kill(launch.leader, SIGKILL);
+    ::kill(-launch.leader, SIGKILL);
+    has_ended(launch.leader, true, code);
+    if (!launch.stays && launch.daemon) {
+        ::kill(launch.daemon, SIGKILL);  // it may have moved to a group of its own
+        reap(launch.daemon);
+    }
+    bool leader_left = true;  // it may have failed before it led a group
+    for (pid_t pid; (pid = ::waitpid(-launch.leader, nullptr, 0)) > 0 || errno == EINTR;)
+        leader_left = leader_left && pid != launch.leader;
+    if (leader_left) reap(launch.leader);
+}
+
+}  // namespace
+
+void settle(Launch*& launch, bool accepted) noexcept {
+    if (accepted) {
+        launch->channel.close();
+        reap(launch->leader);
+    } else {
+        destroy(*launch);
+    }
+    restore_caller(*launch);
+    delete launch;
+    launch = nullptr;
+}
+
+// ---- The daemon ----
+
+namespace {
+
+std::vector<int> kept_descriptors(const Plan& plan, const Lock& lock, const Channel* channel) {
+    std::vector<int> keep = plan.preserve;
+    keep.push_back(lock.file.fd());
+    if (channel) keep.push_back(channel->end.fd());
+    keep.push_back(plan.null_device.fd());
+    for (const Handle& target : plan.targets) keep.push_back(target.fd());
+    for (int i = 0; i < plan.inherited_sockets; ++i) keep.push_back(3 + i);
+    // Insertion: the list is short, and <algorithm> is not needed elsewhere.
+    for (std::size_t i = 1; i < keep.size(); ++i)
+        for (std::size_t k = i; k > 0 && keep[k] < keep[k - 1]; --k)
+            std::swap(keep[k], keep[k - 1]);
+    return keep;
+}
+
+bool is_kept(const std::vector<int>& keep, int fd) {
+    for (const int kept : keep)
+        if (kept == fd) return true;
+    return false;
+}
+
+// The table of open files ends there. Its size follows the highest descriptor that was ever open,
+// not the limit, which may be 2^30.
+int table_size() {
+    if (!DAEMONIZE_HAVE_PROCFS) return 0;
+    const std::string value = status_field(read_small("/proc/self/status"), "FDSize");
+    return static_cast<int>(std::strtol(value.c_str(), nullptr, 10));
+}
+
+// The listing, if it is one of ours: some systems show 0, 1 and 2 alone, others nothing.
+bool list_descriptors(std::vector<int>& open) {
+    DIR* const directory = ::opendir("/dev/fd");
+    if (!directory) return false;
+    const int own = ::dirfd(directory);
+    bool complete = false;
+    while (const struct dirent* entry = ::readdir(directory)) {
+        if (entry->d_name[0] < '0' || entry->d_name[0] > '9') continue;
+        const int fd = static_cast<int>(std::strtol(entry->d_name, nullptr, 10));
+        complete = complete || fd == own;
+        if (fd != own) open.push_back(fd);
+    }
+    ::closedir(directory);
+    return complete;
+}
+
+void close_up_to(int end, const std::vector<int>& keep) {
+    std::size_t next = 0;
+    for (int fd = 3; fd < end; ++fd) {
+        while (next < keep.size() && keep[next] < fd) ++next;
+        if (next < keep.size() && keep[next] == fd) continue;
+        ::close(fd);
+    }
+}
+
+const char* close_without_range(const std::vector<int>& keep) {
+    const int size = table_size();
+    if (size > 0) {
+        close_up_to(size, keep);
+        return "one by one, as far as /proc says";
+    }
+    std::vector<int> open;
+    if (list_descriptors(open)) {
+        for (const int fd : open)
+            if (fd > 2 && !is_kept(keep, fd)) ::close(fd);
+        return "one by one, as /dev/fd lists them";
+    }
+    struct rlimit limit;
+    const rlim_t most = 65536;
+    const bool low = ::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < most;
+    close_up_to(static_cast<int>(low ? limit.rlim_cur : most), keep);
+    return "those below min(limit, 65536): this system does not tell which are open";
+}
+
+// At a cost that grows with the open ones, not with the limit: the gaps between those kept.
+const char* close_others(const std::vector<int>& keep) {
+    int first = 3;
+    for (const int fd : keep) {
+        if (fd < first) continue;
+        if (fd > first && !close_gap(first, fd - 1)) return close_without_range(keep);
+        first = fd + 1;
+    }
+    return close_gap(first, INT_MAX) ? close_gap_name : close_without_range(keep);
+}
+
+bool without_core() {
+    struct rlimit none = {0, 0};
+    return ::setrlimit(RLIMIT_CORE, &none) == 0 && set_undumpable();
+}
+
+}  // namespace
+
+bool move_in(Plan& plan, const Lock& lock, const Channel* channel, Error& error) {
+    if (plan.detach) {
+        for (int fd = 0; fd < 3; ++fd) {
+            const bool closed = ::fcntl(fd, F_GETFD) == -1;
+            const bool keeps = fd == 2 || plan.streams[fd].choice() == Stream::keep_choice;
+            const Handle& target = plan.targets[fd] ? plan.targets[fd] : plan.null_device;
+            if (closed ? !put(fd == 2 ? plan.null_device : target, fd) : !keeps && !put(target, fd))
+                return refused(error, "cannot set up descriptor", pure::number(fd));
+        }
+        note(plan, "other descriptors closed", close_others(kept_descriptors(plan, lock, channel)));
+    }
+    ::umask(static_cast<mode_t>(plan.umask));
+    return !plan.prevent_core || without_core() || refused(error, "cannot prevent", "core files");
+}
+
+namespace {
+
+// Logs in a directory that is not root's alone are opened as the user who will write them.
+bool open_late_streams(Plan& plan, Error& error) {
+    if (!plan.late[0] && !plan.late[1] && !plan.late[2]) return true;
+    const uid_t root = ::geteuid();
+    if (::seteuid(static_cast<uid_t>(plan.uid)) != 0)
+        return refused(error, "cannot change to user", pure::number(plan.uid));
+    bool done = true;
+    for (int which = 0; done && which < 3; ++which)
+        if (plan.late[which]) done = open_target(plan, which, error);
+    const int cause = errno;
+    if (::seteuid(root) != 0)
+        return refused(error, "cannot change back to user", pure::number(root));
+    errno = cause;
+    for (int which = 0; done && which < 2; ++which)
+        if (plan.late[which] && !put(plan.targets[which], which))
+            done = refused(error, "cannot set up descriptor", pure::number(which));
+    return done;
+}
+
+bool enter_directories(const Plan& plan, Lock& lock, Error& error) {
+    if (!plan.chroot_directory.empty()) {
+        if (::chdir(plan.chroot_directory.c_str()) != 0 || ::chroot(".") != 0)
+            return refused(error, "cannot change root to", pure::path(plan.chroot_directory));
+        lock.path_here = pure::inside(lock.path, plan.chroot_directory);
+    }
+    if (plan.working_directory.empty() || ::chdir(plan.working_directory.c_str()) == 0) return true;
+    return refused(error, "cannot change directory to", pure::path(plan.working_directory));
+}
+
+// After a drop nothing may lead back: not the saved ids, not a capability that was kept.
+bool prove_drop(const Plan& plan, Error& error) {
+    const uid_t uid = plan.sets_uid ? static_cast<uid_t>(plan.uid) : ::getuid();
+    bool back = !all_ids_are(uid, static_cast<gid_t>(plan.gid));
+    if (plan.sets_uid && plan.uid != 0)
+        back =
+            back || ::setuid(0) == 0 || ::seteuid(0) == 0 || (plan.gid != 0 && ::setegid(0) == 0);
+    return !back || pure::fail(error, errc::drop_incomplete, "cannot drop privileges", "",
+                               "they could be regained");
+}
+
+bool drop(Plan& plan, Lock& lock, Error& error) {
+    if (!plan.drops) return enter_directories(plan, lock, error);
+    std::vector<gid_t> groups;
+    for (const long group : plan.groups) groups.push_back(static_cast<gid_t>(group));
+    if (::setgroups(groups.size(), groups.data()) != 0)
+        return refused(error, "cannot set the groups of user",
+                       plan.user.empty() ? pure::number(plan.uid) : pure::quote(plan.user));
+    if (!set_gids(static_cast<gid_t>(plan.gid)))
+        return refused(error, "cannot change to group", pure::number(plan.gid));
+    if (!open_late_streams(plan, error) || !enter_directories(plan, lock, error)) return false;
+    if (plan.sets_uid && !set_uids(static_cast<uid_t>(plan.uid)))
+        return refused(error, "cannot change to user", pure::number(plan.uid));
+    return prove_drop(plan, error);
+}
+
+bool is_named(const std::vector<std::string>& names, const std::string& name) {
+    for (const std::string& kept : names)
+        if (kept == name) return true;
+    return false;
+}
+
+void clear_environment(const Plan& plan) {
+    std::vector<std::string> names;
+    for (char** entry = environ; entry && *entry; ++entry) {
+        const std::string text = *entry;
+        const std::string name = text.substr(0, text.find('='));
+        const bool socket = plan.inherited_sockets > 0 && name.compare(0, 7, "LISTEN_") == 0;
+        if (!socket && !is_named(plan.environment_keep, name)) names.push_back(name);
+    }
+    for (const std::string& name : names) ::unsetenv(name.c_str());
+}
+
+void set_or_clear(const char* name, const std::string& value) {
+    if (value.empty())
+        ::unsetenv(name);
+    else
+        ::setenv(name, value.c_str(), 1);
+}
+
+void adopt_manager() noexcept;
+
+void set_environment(const Plan& plan) {
+    adopt_manager();
+    if (plan.clear_environment) clear_environment(plan);
+    if (plan.drops && plan.sets_uid) {
+        set_or_clear("USER", plan.user);
+        set_or_clear("LOGNAME", plan.user);
+        ::setenv("HOME", plan.home.c_str(), 1);
+    }
+    if (plan.inherited_sockets > 0) ::setenv("LISTEN_PID", pure::number(self()).c_str(), 1);
+}
+
+}  // namespace
+
+bool change_identity(Plan& plan, Lock& lock, Error& error) {
+    if (!drop(plan, lock, error)) return false;
+    // A change of ids sets "dumpable" anew.
+    if (plan.prevent_core && !without_core()) return refused(error, "cannot prevent", "core files");
+    if (plan.no_new_privs && !set_no_new_privs())
+        return refused(error, "cannot set", "no_new_privs");
+    set_environment(plan);
+    return true;
+}
+
+namespace {
+
+Lock* terminable = nullptr;  // of the daemon, for `terminate`
+
+bool is_function(int signum) {
+    struct sigaction action;
+    if (::sigaction(signum, nullptr, &action) != 0) return false;
+    return (action.sa_flags & SA_SIGINFO) ||
+           (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);
+}
+
+void unignore_all() {
+    for (int signum = 1; signum < NSIG; ++signum) {
+        struct sigaction action;
+        if (::sigaction(signum, nullptr, &action) != 0 || (action.sa_flags & SA_SIGINFO) ||
+            action.sa_handler != SIG_IGN)
+            continue;
+        action.sa_handler = SIG_DFL;
+        ::sigaction(signum, &action, nullptr);
+    }
+}
+
+bool has_terminal() { return ::isatty(0) || ::isatty(1) || ::isatty(2); }
+
+}  // namespace
+
+bool set_signals(Plan& plan, Lock& lock, Error& error) {
+    terminable = &lock;
+    unignore_all();
+    // In the foreground the terminal keeps its say: Ctrl-Z stops, closing it ends the program.
+    const Route hangup = !plan.detach && has_terminal() ? Route::terminate : Route::ignore;
+    const std::pair<int, Route> built_in[] = {
+        {SIGTERM, Route::terminate}, {SIGINT, Route::terminate}, {SIGHUP, hangup},
+        {SIGTTIN, Route::ignore},    {SIGTTOU, Route::ignore},   {SIGTSTP, Route::ignore},
+    };
+    for (const std::pair<int, Route>& entry : built_in) {
+        const bool of_terminal =
+            entry.first == SIGTTIN || entry.first == SIGTTOU || entry.first == SIGTSTP;
+        if (is_function(entry.first) || (of_terminal && !plan.detach)) continue;
+        if (!route(entry.first, entry.second, error)) return false;
+    }
+    for (const std::pair<int, Handler>& entry : plan.signal_map) {
+        const SignalAction action = entry.second.callback() ? report_signal : entry.second.action();
+        const Route wanted = action == ignore_signal      ? Route::ignore
+                             : action == default_signal   ? Route::standard
+                             : action == terminate_signal ? Route::terminate
+                                                          : Route::count;
+        if (!route(entry.first, wanted, error)) return false;
+    }
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+    return true;
+}
+
+bool take_stderr(Plan& plan, Error& error) {
+    const Handle& log = plan.targets[2] ? plan.targets[2] : plan.null_device;
+    if (plan.streams[2].choice() != Stream::keep_choice && !put(log, 2))
+        return refused(error, "cannot set up descriptor", "2");
+    for (Handle& target : plan.targets) target.close();
+    plan.null_device.close();
+    return true;
+}
+
+bool reopen(int which, const std::string& path, Error& error) {
+    Handle file;
+    if (!open_log(Stream(path), which, nullptr, file, error)) return false;
+    return put(file, which) || refused(error, "cannot set up descriptor", pure::number(which));
+}
+
+void append_line(const Handle& log, const std::string& line) noexcept {
+    const std::string text = line + "\n";
+    if (log) write_all(log.fd(), text.data(), text.size());
+}
+
+// ---- Processes ----
+
+bool open_process(long pid, Identity& identity, Error& error) {
+    identity = Identity();
+    identity.pid = pid;
+    identity.handle = Handle(lift(open_pidfd(pid)));
+    const bool gone = !identity.handle && errno == ESRCH;
+    const Stat stat = read_stat(pid);
+    identity.born = stat.born;
+    const bool alive = !gone && (identity.handle || stat.there ||
+                                 ::kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM);
+    if (alive && stat.state != 'Z' && stat.state != 'X') return true;
+    return pure::fail(error, errc::not_running, "cannot open process", pure::number(pid),
+                      "not running");
+}
+
+bool daemon_of(const Identity& in_file, Identity& daemon, Error& error) {
+    daemon = Identity();
+    daemon.pid = in_file.pid;
+    daemon.born = in_file.born;
+    if (!in_file.handle) return true;
+    daemon.handle = Handle(::fcntl(in_file.handle.fd(), F_DUPFD_CLOEXEC, 3));
+    return daemon.handle || refused(error, "cannot copy", "a process descriptor");
+}
+
+// Through a file that user U could have written, root signals nobody but U's own processes.
+bool may_signal(const Identity& identity, const Found& found, Error& error) {
+    if (::geteuid() != 0 || found.file_user == 0) return true;
+    const std::string status =
+        DAEMONIZE_HAVE_PROCFS
+            ? read_small(("/proc/" + pure::number(identity.pid) + "/status").c_str())
+            : std::string();
+    const std::string uids = status_field(status, "Uid");
+    const std::string user = pure::number(found.file_user);
+    const std::string all_three = "\t" + user + "\t" + user + "\t" + user + "\t";
+    if (uids.compare(0, all_three.size(), all_three) == 0) return true;
+    return pure::fail(error, errc::untrusted_pid_file, "cannot signal process",
+                      pure::number(identity.pid),
+                      "the PID file belongs to user " + user + ", the process does not");
+}
+
+namespace {
+
+bool is_same_process(const Identity& identity) {
+    if (identity.born == 0)
+        return true;  // not known: what that leaves open stands in the guarantees
+    const Stat stat = read_stat(identity.pid);
+    return !stat.there || stat.born == identity.born;
+}
+
+}  // namespace
+
+Sent signal(const Identity& identity, int signum) noexcept {
+    if (identity.pid <= 1) return Sent::gone;
+    int rc = -1;
+    if (identity.handle) {
+        rc = signal_pidfd(identity.handle.fd(), signum);
+    } else {
+        errno = ENOSYS;
+    }
+    if (rc != 0 && (errno == ENOSYS || (errno == EPERM && !identity.handle))) {
+        if (!is_same_process(identity)) return Sent::gone;
+        rc = ::kill(static_cast<pid_t>(identity.pid), signum);
+    }
+    if (rc == 0) return Sent::sent;
+    if (errno == ESRCH) return Sent::gone;
+    return errno == EPERM ? Sent::denied : Sent::failed;
+}
+
+// A stopped process would not see it. Only a daemon is continued that the signal has reached.
+Sent ask_to_end(const Identity& identity) noexcept {
+    const Sent sent = signal(identity, SIGTERM);
+    if (sent == Sent::sent) signal(identity, SIGCONT);
+    return sent;
+}
+
+bool end_process(const Identity& identity) noexcept {
+    return signal(identity, SIGKILL) == Sent::sent;
+}
+
+namespace {
+
+// A zombie counts as gone: it holds nothing, and its parent may take its time.
+bool is_gone(const Identity& identity) {
+    const Stat stat = read_stat(identity.pid);
+    if (stat.there) return stat.born != identity.born || stat.state == 'Z' || stat.state == 'X';
+    return ::kill(static_cast<pid_t>(identity.pid), 0) != 0 && errno == ESRCH;
+}
+
+}  // namespace
+
+bool await_end(const Identity& identity, const Deadline& deadline) noexcept {
+    if (identity.handle) {
+        const std::intptr_t handle = identity.handle.get();
+        return wait_any(&handle, 1, deadline) == 0;
+    }
+    Backoff backoff(deadline);
+    for (;;) {
+        if (is_gone(identity)) return true;
+        if (deadline.over()) return false;
+        backoff.pause();
+    }
+}
+
+Duration age(const Identity& identity) noexcept {
+#if DAEMONIZE_HAVE_PROCFS
+    const unsigned long long ticks = static_cast<unsigned long long>(::sysconf(_SC_CLK_TCK));
+    struct timespec now;
+    if (identity.born == 0 || ticks == 0 || ::clock_gettime(CLOCK_BOOTTIME, &now) != 0)
+        return Duration(0);
+    const long long since_boot = static_cast<long long>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
+    const long long born = static_cast<long long>(identity.born * 1000 / ticks);
+    return Duration(since_boot > born ? since_boot - born : 1);
+#else
+    static_cast<void>(identity);
+    return Duration(0);
+#endif
+}
+
+bool is_ancestor(long pid) noexcept {
+    long parent = static_cast<long>(::getppid());
+    for (int depth = 0; depth < 1000 && parent > 1; ++depth) {
+        if (parent == pid) return true;
+        parent = read_stat(parent).parent;
+    }
+    return false;
+}
+
+void pause(Duration span) noexcept {
+    struct timespec time;
+    time.tv_sec = static_cast<time_t>(span.count() / 1000);
+    time.tv_nsec = static_cast<long>(span.count() % 1000) * 1000000L;
+    ::nanosleep(&time, nullptr);
+}
+
+// ---- Signals ----
+
+namespace {
+
+std::atomic<int> counts[NSIG];
+std::atomic<int> wakes[NSIG];  // descriptor + 1 of the SignalHandler that has it; 0: nobody
+std::atomic<int>
+    handlers_running;           // in any thread: stop() waits for them before it closes the wake
+struct sigaction before[NSIG];  // what capture() found
+pid_t catcher = 0;              // the process that asked: a fork of it is another
+
+extern "C" {
+// The asynchronous half: counts, and writes one byte (G2). In a forked child (G8) the signal is not
+// the parent's business: it is raised again with its default action.
+inline void daemonize_count(int signum) {
+    const int saved = errno;
+    if (::getpid() != catcher) {
+        struct sigaction action;
+        std::memset(&action, 0, sizeof action);
+        action.sa_handler = SIG_DFL;
+        ::sigaction(signum, &action, nullptr);
+        ::raise(signum);  // delivered when this handler returns
+        errno = saved;
+        return;
+    }
+    handlers_running.fetch_add(1);
+    counts[signum].fetch_add(1);
+    const int wake = wakes[signum].load();
+    const char byte = 0;
+    if (wake > 0 && ::write(wake - 1, &byte, 1) < 0) errno = saved;  // full: it is rung already
+    handlers_running.fetch_sub(1);
+    errno = saved;
+}
+inline void daemonize_terminate(int signum) { os::terminate(signum); }
+}
+
+void own(struct sigaction& action, int signum, Route wanted) {
+    std::memset(&action, 0, sizeof action);
+    ::sigfillset(&action.sa_mask);
+    switch (wanted) {
+        case Route::ignore:
+            action.sa_handler = SIG_IGN;
+            break;
+        case Route::standard:
+            action.sa_handler = SIG_DFL;
+            break;
+        case Route::terminate:
+            action.sa_handler = daemonize_terminate;
+            break;
+        case Route::count:
+            action.sa_handler = daemonize_count;
+            // Orders to end interrupt a blocking call; others must not make stdio lose data (G3).
+            action.sa_flags =
+                signum == SIGINT || signum == SIGTERM || signum == SIGABRT ? 0 : SA_RESTART;
+            break;
+    }
+}
+
+bool is_ours(const struct sigaction& action) {
+    return !(action.sa_flags & SA_SIGINFO) &&
+           (action.sa_handler == daemonize_count || action.sa_handler == daemonize_terminate);
+}
+
+}  // namespace
+
+bool open_wake(Wake& wake, Error& error) {
+    int ends[2] = {-1, -1};
+    if (make_pipe(ends) != 0) return refused(error, "cannot make", "a pipe for signals");
+    wake.readable = Handle(lift(ends[0]));
+    wake.writable = Handle(lift(ends[1]));
+    for (const Handle* end : {&wake.readable, &wake.writable})
+        if (::fcntl(end->fd(), F_SETFL, O_NONBLOCK) != 0)
+            return refused(error, "cannot set up", "a pipe for signals");
+    return true;
+}
+
+bool capture(int signum, const Wake& wake, Error& error) {
+    if (wakes[signum].load() != 0)
+        return pure::fail(error, errc::invalid_option, "cannot handle", pure::signal_name(signum),
+                          "another SignalHandler has it");
+    if (::sigaction(signum, nullptr, &before[signum]) != 0)
+        return refused(error, "cannot handle", pure::signal_name(signum));
+    // What was counted for signal_map before is still to be handled; anything else is not.
+    if (!is_ours(before[signum])) counts[signum].store(0);
+    wakes[signum].store(wake.writable.fd() + 1);
+    return true;
+}
+
+void release(int signum, const Wake& wake) noexcept {
+    if (wakes[signum].load() != wake.writable.fd() + 1) return;
+    struct sigaction now;
+    const bool known = ::sigaction(signum, nullptr, &now) == 0;
+    const bool ignored = known && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_IGN;
+    if (known && (is_ours(now) || ignored)) ::sigaction(signum, &before[signum], nullptr);
+    wakes[signum].store(0);
+    while (handlers_running.load() != 0) {  // in another thread, for the time of one write()
+    }
+}
+
+bool route(int signum, Route wanted, Error& error) {
+    struct sigaction action;
+    own(action, signum, wanted);
+    catcher = ::getpid();
+    return ::sigaction(signum, &action, nullptr) == 0 ||
+           refused(error, "cannot handle", pure::signal_name(signum));
+}
+
+bool take(int signum) noexcept {
+    int count = counts[signum].load();
+    while (count > 0)
+        if (counts[signum].compare_exchange_weak(count, count - 1)) return true;
+    return false;
+}
+
+bool is_pending(int signum) noexcept { return counts[signum].load() > 0; }
+
+void drain(const Wake& wake) noexcept {
+    char bytes[256];
+    while (::read(wake.readable.fd(), bytes, sizeof bytes) == static_cast<ssize_t>(sizeof bytes)) {
+    }
+}
+
+void ring(const Wake& wake) noexcept {
+    const char byte = 0;
+    while (::write(wake.writable.fd(), &byte, 1) < 0 && errno == EINTR) {
+    }
+}
+
+int wait_any(const std::intptr_t* handles, int count, const Deadline& deadline) noexcept {
+    struct pollfd fds[4];
+    for (int i = 0; i < count && i < 4; ++i) {
+        fds[i].fd = static_cast<int>(handles[i]);
+        fds[i].events = POLLIN;
+        fds[i].revents = 0;
+    }
+    for (;;) {
+        const int ready = ::poll(fds, static_cast<nfds_t>(count), poll_timeout(deadline.left()));
+        for (int i = 0; ready > 0 && i < count; ++i)
+            if (fds[i].revents != 0) return i;
+        if (deadline.over()) return -1;
+    }
+}
+
+const std::vector<std::pair<int, const char*>>& signal_names() {
+    static const auto& names = *new std::vector<std::pair<int, const char*>>{
+        {SIGHUP, "SIGHUP"},   {SIGINT, "SIGINT"},       {SIGQUIT, "SIGQUIT"}, {SIGILL, "SIGILL"},
+        {SIGTRAP, "SIGTRAP"}, {SIGABRT, "SIGABRT"},     {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},
+        {SIGKILL, "SIGKILL"}, {SIGUSR1, "SIGUSR1"},     {SIGSEGV, "SIGSEGV"}, {SIGUSR2, "SIGUSR2"},
+        {SIGPIPE, "SIGPIPE"}, {SIGALRM, "SIGALRM"},     {SIGTERM, "SIGTERM"}, {SIGCHLD, "SIGCHLD"},
+        {SIGCONT, "SIGCONT"}, {SIGSTOP, "SIGSTOP"},     {SIGTSTP, "SIGTSTP"}, {SIGTTIN, "SIGTTIN"},
+        {SIGTTOU, "SIGTTOU"}, {SIGURG, "SIGURG"},       {SIGXCPU, "SIGXCPU"}, {SIGXFSZ, "SIGXFSZ"},
+        {SIGSYS, "SIGSYS"},   {SIGVTALRM, "SIGVTALRM"}, {SIGPROF, "SIGPROF"}};
+    return names;
+}
+
+// The C library keeps some real-time signals to itself; it refuses them, as it does what is no
+// number.
+bool is_sendable(int signum) noexcept {
+    struct sigaction action;
+    return signum > 0 && signum < NSIG && ::sigaction(signum, nullptr, &action) == 0;
+}
+
+bool is_catchable(int signum) noexcept {
+    for (const int never : {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS})
+        if (signum == never) return false;
+    return is_sendable(signum);
+}
+
+// A terminal that was closed hangs up; a look at the descriptor tells it from a SIGHUP to reload.
+bool terminal_is_gone() noexcept {
+    struct pollfd fds[3] = {{0, 0, 0}, {1, 0, 0}, {2, 0, 0}};
+    if (::poll(fds, 3, 0) <= 0) return false;
+    for (const struct pollfd& fd : fds)
+        if ((fd.revents & POLLHUP) && ::tcgetpgrp(fd.fd) == -1 && errno == EIO) return true;
+    return false;
+}
+
+// Async-signal-safe: the file of the process whose PID is in it, then the default action (S15).
+void terminate(int signum) noexcept {
+    if (terminable) discard(*terminable, Removal::own);
+    struct sigaction action;
+    std::memset(&action, 0, sizeof action);
+    action.sa_handler = SIG_DFL;
+    ::sigaction(signum, &action, nullptr);
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, signum);
+    ::raise(signum);
+    ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+    ::_exit(128 + signum);  // a signal whose default is not to end
+}
+
+// ---- The process ----
+
+namespace {
+
+// What the service manager said, read once: the variables are gone before a child could take them
+// for its own.
+struct Manager {
+    bool adopted = false;
+    std::string address;
+    Duration watchdog = no_limit;
+};
+
+Manager& manager() {
+    static Manager& instance = *new Manager;  // outlives every destructor that says STOPPING=1
+    return instance;
+}
+
+void read_manager(Manager& m) {
+    m.address = environment("NOTIFY_SOCKET");
+    m.watchdog =
+        pure::watchdog_interval(environment("WATCHDOG_USEC"), environment("WATCHDOG_PID"), self());
+}
+
+void adopt_manager() noexcept {
+    Manager& m = manager();
+    if (!m.adopted) read_manager(m);
+    m.adopted = true;
+    for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}) ::unsetenv(name);
+}
+
+Manager current_manager() {
+    if (manager().adopted) return manager();
+    Manager seen;
+    read_manager(seen);
+    return seen;
+}
+
+}  // namespace
+
+std::string environment(const char* name) {
+    const char* const value = std::getenv(name);
+    return value ? value : "";
+}
+
+bool tell_manager(const std::string& assignments) noexcept {
+    const std::string address = current_manager().address;
+    struct sockaddr_un name;
+    if (address.empty() || (address[0] != '/' && address[0] != '@') ||
+        address.size() >= sizeof name.sun_path)
+        return false;
+    std::memset(&name, 0, sizeof name);
+    name.sun_family = AF_UNIX;
+    std::memcpy(name.sun_path, address.data(), address.size());
+    if (address[0] == '@') name.sun_path[0] = '\0';  // Linux: an abstract name
+    const Handle socket(lift(make_socket()));
+    if (!socket) return false;
+    without_sigpipe(socket.fd());
+    const struct timeval limit = {1, 0};  // a manager that hangs does not hang the daemon
+    ::setsockopt(socket.fd(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    const socklen_t size = static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path) +
+                                                  address.size() + (address[0] == '@' ? 0 : 1));
+    return ::sendto(socket.fd(), assignments.data(), assignments.size(), send_flags,
+                    reinterpret_cast<const struct sockaddr*>(&name),
+                    size) == static_cast<ssize_t>(assignments.size());
+}
+
+Duration watchdog() noexcept { return current_manager().watchdog; }
+
+void print(int stream, const std::string& line) noexcept {
+    std::fflush(nullptr);  // after what stdio holds
+    const std::string text = line + "\n";
+    write_all(stream, text.data(), text.size());
+}
+
+void at_exit(void (*function)()) noexcept {
+    static bool registered = false;
+    if (!registered) registered = std::atexit(function) == 0;
+}
+
+void leave(int status) noexcept { ::_exit(status); }
+
+}  // namespace os
+}  // namespace detail
+}  // namespace daemonize
+
+#endif  // !DAEMONIZE_WINDOWS
+
+// >>windows ---------------------------------------------------------------------------------------
+// (The Windows block: the same functions in the same order.)
+
+// >>end -------------------------------------------------------------------------------------------
+#endif  // DAEMONIZE_IMPLEMENTATION
