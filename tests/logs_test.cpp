@@ -199,7 +199,7 @@ TEST_CASE("L4 streams given as descriptors are not re-opened") {
     const Descriptor own = open_file(daemon.dir / "own.log", O_WRONLY | O_CREAT | O_APPEND);
     Launch launch({program("victim"), "pidfile=" + daemon.pidfile, "stdout=fd:7", "open",
                    "sleep=200", "reopen", "say=after", "wait"});
-    launch.before_exec = [&own] { dup2(own.get(), 7); };
+    launch.before_exec = [&own] { place(own, 7); };
     check_started(daemon, run(launch));
     rename_away(daemon.dir / "own.log");
     CHECK(eventually([&] { return contains(slurp(daemon.dir / "own.log.1"), "after"); }));

@@ -19,7 +19,7 @@ const std::vector<Failure>& failures() {
     static const std::vector<Failure> all = {
         {{"--exit-init", "7"}, 7, "7"},
         {{"--exit-init", "0"}, 1, "ready"},
-        {{"--abort-init"}, 134, "signal"},
+        {{"--abort-init"}, 134, "SIGABRT"},
         {{"--fail-init", "no port for us"}, 1, "no port for us"},
     };
     return all;
@@ -266,7 +266,7 @@ TEST_CASE("S6 text in stdio's buffers appears once, and atexit handlers run once
     const std::string file = daemon.dir / "at-exit";
     const Outcome launcher = daemon.start({"--say", "waiting text", "--atexit-file", file});
     check_started(daemon, launcher);
-    CHECK(launcher.out == "waiting text");
+    CHECK(count(launcher.out, "waiting text") == 1);
     CHECK_FALSE(exists(file));
     check_ends(daemon);
     CHECK(slurp(file) == "A\n");
@@ -376,7 +376,7 @@ TEST_CASE("D1 zero is a value for uid and gid") {
     launch.argv[3] = daemon.dir / "open/d.pid";
     launch.argv[5] = daemon.dir / "open/d.log";
     if (is_root()) launch.before_exec = become_nobody;
-    check_refused(run(launch), {"0"});
+    check_refused(run(launch), {"Operation not permitted"});
     CHECK_FALSE(exists(daemon.dir / "open/d.pid"));
 }
 

@@ -18,17 +18,18 @@ TEST_CASE("S8 the payload is there in the daemon, whatever its bytes and its siz
 TEST_CASE("S9 a pipe and a substitution see the end of file when the launcher ends") {
     const Daemon daemon;
     const std::string start = join(daemon.words("start")) + " --stderr " + daemon.log;
+    const std::string again = join(daemon.words("start")) + " >/dev/null 2>&1";
     const std::string stop = join(daemon.words("stop"));
-    const Outcome piped = run({{"sh", "-c", start + " | cat; " + start + " 2>&1 | wc -l; " + stop}});
+    const Outcome piped = run({{"sh", "-c", start + " | cat; " + again + " || echo no | cat; " + stop}});
     INFO(piped.text());
     CHECK(piped.status == 0);
     CHECK_FALSE(piped.timed_out);
-    CHECK(lines(piped.out)[0] == "1");  // the second start's one line
+    CHECK(contains(piped.out, "\nno\n"));  // there was one
     const Outcome substituted =
         run({{"sh", "-c", "x=$(" + start + " 2>&1); echo \"[$x] $?\"; " + stop}});
     INFO(substituted.text());
     CHECK(substituted.status == 0);
-    CHECK(lines(substituted.out)[0] == "[] 0");
+    CHECK(contains(substituted.out, "] 0\n"));
 }
 
 TEST_CASE("S9 the caller's pipes are closed although the daemon started a child") {
@@ -42,7 +43,7 @@ TEST_CASE("S10 all eight combinations of closed descriptors 0, 1, 2") {
     for (unsigned closed = 0; closed < 8; ++closed) {
         INFO("closed: ", closed);
         const Victim daemon;
-        Launch launch = daemon.launch({"core=1", "open", "facts", "say-err=on 2", "wait"});
+        Launch launch = daemon.launch({"core=1", "open", "say-err=on 2", "wait"});
         launch.closed = closed;
         check_started(daemon, run(launch));
         const auto open = descriptors(daemon.pid());
@@ -156,9 +157,8 @@ TEST_CASE("S10 without /proc") {
 TEST_CASE("S10 with newer system calls missing or denied, each alone and all of them") {
     NEEDS_DENY();
     const Daemon daemon;
-    const Strings calls = {"close_range", "pidfd_open", "pidfd_send_signal", "pipe2", "dup3",
-                           "signalfd4",   "eventfd2",   "getrandom",         "prlimit64",
-                           "clone3",      "vfork",      "accept4",           "faccessat2"};
+    const Strings calls = {"close_range", "pidfd_open", "pidfd_send_signal", "signalfd4", "eventfd2",
+                           "getrandom",   "prlimit64",  "clone3",            "vfork",     "faccessat2"};
     const auto check = [&](const Strings& denials) {
         INFO("denied: ", join(denials));
         const Outcome launcher = run(denied(denials, daemon.words("start")));
@@ -241,25 +241,38 @@ TEST_CASE("S12 explain() tells evidence, ids, paths and the fallbacks in use") {
     INFO(before);
     CHECK(contains(before, "explain: "));
     CHECK(contains(before, "detach"));
-    CHECK(contains(before, daemon.pidfile));
     REQUIRE(daemon.logs("explain: "));
     const std::string after = slurp(daemon.log);
     INFO(after);
     CHECK(contains(after, daemon.pidfile));
     CHECK(contains(after, daemon.log));
-    CHECK(contains(after, std::to_string(getuid())));
     check_ends(daemon, 128 + SIGTERM);
     if (!has_program("deny")) return;
     check_started(daemon, run(denied({"close_range:ENOSYS"},
                                      daemon.words("", {"open", "say=fallback", "explain", "wait"}))));
     REQUIRE(daemon.logs("fallback\nexplain"));
     const std::string denied_text = slurp(daemon.log);
-    if (!generic()) CHECK(denied_text.substr(denied_text.find("fallback")).find("/proc") != std::string::npos);
+    CHECK(contains(denied_text.substr(denied_text.find("fallback")), "/fd"));
+}
+
+TEST_CASE("S12 explain() tells whom it dropped to, and the jail") {
+    NEEDS_ROOT();
+    const Victim daemon;
+    const std::string jail = daemon.dir.directory("jail");
+    check_started(daemon, daemon.start({"user=number:61234", "group=number:61235", "chroot=" + jail,
+                                        "open", "explain", "wait"}));
+    REQUIRE(daemon.logs("explain: "));
+    for (const std::string& part : {std::string("61234"), std::string("61235"), jail}) {
+        INFO(slurp(daemon.log));
+        CHECK(contains(slurp(daemon.log), part));
+    }
 }
 
 TEST_CASE("S13 Ctrl-C ends the waiting launcher, and the daemon ends itself at ready") {
     const Daemon daemon;
-    Running launcher(daemon.launch({"--ready-delay-ms", "600"}));
+    Launch launch = daemon.launch({"--ready-delay-ms", "800"});
+    launch.to_end_of_file = false;  // until it is ready the daemon has the launcher's stderr
+    Running launcher(launch);
     REQUIRE(eventually([&] { return daemon.pid() > 1; }));
     const pid_t pid = daemon.pid();
     launcher.signal(SIGINT);

@@ -454,10 +454,12 @@ int ended(pid_t pid, Millis limit) {
     eventually(
         [&] {
             reap_all();
+            // Another's child is looked for before the second look at our own: it may end between.
+            const bool here = alive(pid) || facts(pid).parent == getpid();
+            if (!here) reap_all();
             const auto known = endings().find(pid);
             if (known != endings().end()) result = known->second;
-            // Another's child: its parent alone learns the status.
-            else if (!alive(pid)) result = not_ours;
+            else if (!here) result = not_ours;  // its parent alone learns the status
             return result != not_ended;
         },
         limit);
@@ -563,6 +565,13 @@ void become(uid_t uid, gid_t gid) {
 }
 
 void become_nobody() { become(nobody, nobody); }
+
+void place(const Descriptor& from, int to) {
+    // dup2() of a descriptor onto itself would leave it close-on-exec.
+    const int copy = fcntl(from.get(), F_DUPFD, 100);
+    if (copy < 0 || dup2(copy, to) != to) _exit(122);
+    ::close(copy);
+}
 
 void ignore(int signum) { ::signal(signum, SIG_IGN); }
 

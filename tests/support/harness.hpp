@@ -169,6 +169,7 @@ std::string limit_of(pid_t pid, const std::string& name);  // "0 0" of /proc/PID
 
 void become_nobody();                 // uid and gid 65534, no groups
 void become(uid_t uid, gid_t gid);
+void place(const Descriptor& from, int to);  // as number `to`, inherited by the program
 void ignore(int signum);
 void block(int signum);
 constexpr unsigned nobody = 65534;

@@ -285,6 +285,10 @@ int act_of_process(DaemonContext& context, const std::string& act, const std::st
         say("child-code=" + std::to_string(wait_code(fork_and([] { std::exit(5); }))));
     else if (act == "fork-term")
         say("child-code=" + std::to_string(wait_code(fork_and([] { raise(SIGTERM); }))));
+    else if (act == "system") {
+        const int status = std::system(value.c_str());
+        say("system=" + std::to_string(WEXITSTATUS(status)));
+    }
     else if (act == "own-child") own_child = fork_and([] { _exit(7); });
     else if (act == "reap") say("reaped=" + std::to_string(wait_code(own_child)));
     else if (act == "threads") for (long i = number(value); i > 0; --i) start_thread(idle);
@@ -349,9 +353,15 @@ int act_of_others(const std::string& act, const std::string& value) {
         if (act == "acquire-hold" && got) pause_for_ever();
         file.release();
         say("held=" + std::to_string(file.is_held()));
+    } else if (act == "acquire-or-fail") {  // for as long as this process lives
+        static daemonize::PidFile* const only = new daemonize::PidFile(path);
+        if (!only->acquire(daemonize::Duration(0), error)) {
+            say("two at once");
+            return 93;
+        }
     } else if (act == "default") {
-        say("default=" + daemonize::PidFile::default_path(path, error) + " " +
-            report::describe(error));
+        const std::string found = daemonize::PidFile::default_path(path, error);
+        say("default=" + found + " " + report::describe(error));
     } else if (act == "status") {
         const daemonize::Status found = daemonize::status(path);
         say("state=" + std::to_string(static_cast<int>(found.state)) + " pid=" +
