@@ -21,8 +21,8 @@ namespace daemonize {
 
 // ---- Values -------------------------------------------------------------------------------------
 
-using Duration = std::chrono::milliseconds;     // a limit; negative counts as zero
-constexpr Duration no_limit = Duration::max();  // wait for ever
+using Duration = std::chrono::milliseconds;       // a limit; negative counts as zero
+constexpr Duration no_limit = (Duration::max)();  // wait for ever; (max): it may be a macro
 
 enum class Role {
     launcher,    // typed `start`: waits for the daemon, reports, leaves
@@ -497,6 +497,7 @@ struct Identity {
 
 // A PID file that this process has locked. Its address stays: fork handlers and `terminate` find
 // it.
+struct Receiver;
 struct Lock {
     std::string path;       // absolute
     std::string path_here;  // the same file as this process reaches it; "": out of the jail
@@ -504,6 +505,7 @@ struct Lock {
     unsigned long long device = 0, inode = 0;
     long owner = 0;  // the process whose PID is in it; 0: not written yet
     Lock* next = nullptr;
+    Receiver* receiver = nullptr;  // of signals, where they come by way of the file
 };
 
 // What can be seen of a PID file from outside.
@@ -615,6 +617,7 @@ bool supports(Option option) noexcept;
 long self() noexcept;
 std::string program_name();
 std::string state_directory(Error& error);  // of default_path()
+std::string root_directory();               // where a daemon stands in nobody's way
 Evidence evidence();
 bool absolute(std::string& path, Error& error);
 
@@ -877,8 +880,9 @@ std::string signal_name(int signum) {
     return "signal " + number(signum);
 }
 
-// The launcher's status for that of a daemon which ended before it was ready: never 0.
-int failure_code(int exit_code) { return exit_code == 0 ? 1 : exit_code & 0xff; }
+// The launcher's status for that of a daemon which ended before it was ready: never one that a
+// shell, which sees eight bits, would take for success.
+int failure_code(int exit_code) { return (exit_code & 0xff) == 0 ? 1 : exit_code; }
 
 // A report on the wire: six numbers of 32 bits in the machine's order, then the text.
 const std::size_t report_header = 6 * sizeof(std::int32_t);
@@ -928,6 +932,7 @@ namespace {
 const Duration patience(
     1000);  // for a lock that nobody proves: a query's, or a start's first moments
 const Duration after_kill(5000);
+const Duration signal_patience(5000);  // for a signal that others overtake
 
 // A wait that is tried again: 1 ms, then longer, at most 20 ms and never past the deadline.
 class Backoff {
@@ -1014,7 +1019,8 @@ bool refuse(const os::Found& found, pure::Verdict verdict, long pid, const std::
         return pure::fail(error, errc::already_running, "cannot lock", pure::path(path),
                           "already running as process " + shown_pid(pid));
     return pure::fail(error, errc::unproven_holder, "cannot lock", pure::path(path),
-                      pure::unproven_text(verdict, found, pid, why));
+                      found.locked ? pure::unproven_text(verdict, found, pid, why)
+                                   : "another program has it open");
 }
 
 // Waits for the end of a proven holder until `wait` is over, for an unproven lock until `patience`
@@ -1024,6 +1030,7 @@ bool acquire(os::Lock& lock, const os::Plan& plan, Duration wait, os::SignalHold
     const os::Deadline holder_deadline(wait);
     const os::Deadline patience_deadline(wait < patience ? patience : wait);
     Backoff backoff(patience_deadline);
+    bool last_try = false;
     for (;;) {
         hold.take();
         const os::Attempt attempt = os::lock(lock, os::Purpose::start, plan, error);
@@ -1045,9 +1052,10 @@ bool acquire(os::Lock& lock, const os::Plan& plan, Duration wait, os::SignalHold
                 return pure::fail(error, errc::timed_out, "cannot lock", pure::path(lock.path),
                                   "process " + pure::number(daemon.pid) + " still holds it after " +
                                       pure::span(wait));
-        } else if (patience_deadline.over() && found.locked) {
+        } else if (patience_deadline.over() && (found.locked || last_try)) {
             return refuse(found, verdict, pid, why, lock.path, error);
         }
+        last_try = patience_deadline.over();  // it may have been freed since
         backoff.pause();
     }
 }
@@ -1143,13 +1151,14 @@ bool absolute_copy(const std::string& path, std::string& out, Error& error) {
 bool send_signal(const std::string& file, int signum, Error& error) {
     std::string path;
     if (!absolute_copy(file, path, error)) return false;
-    for (int round = 0; round < 100; ++round) {
+    const os::Deadline deadline(signal_patience);
+    for (Backoff backoff(deadline); !deadline.over(); backoff.pause()) {
         Holder holder;
         if (!require_holder(path, "cannot signal the daemon of", holder, error)) return false;
         switch (os::signal(holder.entry, signum)) {
             case os::Sent::sent:
                 return true;
-            case os::Sent::lost:
+            case os::Sent::lost:  // the daemon is busy with another, and will take the next
                 continue;
             case os::Sent::gone:
                 return pure::fail(error, errc::not_running, "cannot signal the daemon of",
@@ -1331,7 +1340,7 @@ std::string decision_text(const pure::Decision& decision) {
 }
 
 // Steps 1 to 3: nothing is changed yet.
-bool make_plan(const DaemonContext& c, bool kept, os::Plan& plan, Error& error) {
+bool make_plan(const DaemonContext& c, Detach wish, bool kept, os::Plan& plan, Error& error) {
     if (!check_supported(c, error) || !check_paths(c, error) || !check_values(c, error))
         return false;
     plan.pidfile = c.pidfile;
@@ -1355,11 +1364,12 @@ bool make_plan(const DaemonContext& c, bool kept, os::Plan& plan, Error& error) 
     plan.kept = kept;
     if (!os::resolve(plan, c.uid, c.gid, c.initgroups, error) || !make_absolute(plan, error))
         return false;
-    const pure::Decision decision = pure::decide(c.detach_process, os::evidence());
+    const pure::Decision decision = pure::decide(wish, os::evidence());
     plan.detach = decision.detach;
     plan.inetd = decision.inetd;
     if (plan.inetd) plan.pidfile.clear();  // each connection is a process
-    if (plan.detach && plan.working_directory.empty()) plan.working_directory = "/";
+    if (plan.detach && plan.working_directory.empty())
+        plan.working_directory = os::root_directory();
     note(plan, "started", decision_text(decision));
     explain_plan(plan);
     return !plan.detach || os::check_threads(plan, error);
@@ -1483,7 +1493,8 @@ bool start_session(Session& s, DaemonContext& context, bool kept, Error& error) 
                      : !s.program.empty()          ? s.program
                                                    : os::program_name();
     os::Birth born = os::birth(s.lock);
-    if (!make_plan(context, kept, s.plan, error)) {  // 1, 2, 3
+    const Detach wish = born.is_daemon ? Detach::yes : context.detach_process;
+    if (!make_plan(context, wish, kept, s.plan, error)) {  // 1, 2, 3
         if (!born.is_daemon) return false;
         s.channel = born.channel;
         give_up(s, error, 1);
@@ -1683,7 +1694,10 @@ const VerbName verbs[] = {{"start", Verb::start},     {"stop", Verb::stop},
 
 std::string base_name(const std::string& path) {
     const std::size_t slash = path.find_last_of("/\\");
-    return slash == std::string::npos ? path : path.substr(slash + 1);
+    std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+    const std::size_t stem = name.size() < 4 ? 0 : name.size() - 4;
+    if (stem > 0 && (name.substr(stem) == ".exe" || name.substr(stem) == ".EXE")) name.resize(stem);
+    return name;
 }
 
 // What control() knows while it works.
@@ -2293,6 +2307,34 @@ void remove_leftover(const std::string& path, const Holder& holder) {
     os::unlock(lock, same ? os::Removal::any : os::Removal::keep);
 }
 
+// SIGTERM, also where other signals overtake it: then another process stands in for the daemon.
+os::Sent ask_holder(const std::string& path, Holder& holder) {
+    const os::Deadline deadline(signal_patience);
+    Backoff backoff(deadline);
+    for (;;) {
+        const os::Sent sent = os::ask_to_end(holder.entry);
+        if (sent != os::Sent::lost || deadline.over()) return sent;
+        Holder next;
+        Error ignored;
+        if (!find_holder(path, next, ignored) || next.verdict != pure::Verdict::proven ||
+            next.daemon.pid != holder.daemon.pid)
+            return os::Sent::gone;
+        holder.entry = std::move(next.entry);
+        holder.pid = next.pid;
+        backoff.pause();
+    }
+}
+
+// The number in the file of a daemon that is about to be killed, by which its file is known.
+void look_again(const std::string& path, Holder& holder) {
+    os::Found now;
+    Error ignored;
+    std::string why;
+    if (!os::look(path, now, ignored) || !same_holder(holder.found, now)) return;
+    const long pid = pure::parse_pid(now.text, why);
+    if (pid) holder.pid = pid;
+}
+
 Stopped stop_holder(const std::string& path, Holder& holder, Duration limit, Error& error) {
     const os::Deadline deadline(limit);
     const std::string process = pure::number(holder.daemon.pid);
@@ -2301,13 +2343,14 @@ Stopped stop_holder(const std::string& path, Holder& holder, Duration limit, Err
                    "it is this process, or an ancestor of it");
         return Stopped::failed;
     }
-    const os::Sent sent = os::ask_to_end(holder.entry);
+    const os::Sent sent = ask_holder(path, holder);
     if (sent == os::Sent::denied || sent == os::Sent::failed) {
         pure::fail(error, os::last_error(), "cannot stop process", process);
         return Stopped::failed;
     }
     bool killed = false;
     if (!os::await_end(holder.daemon, deadline)) {
+        look_again(path, holder);
         killed = os::end_process(holder.daemon);
         if (!os::await_end(holder.daemon, os::Deadline(after_kill))) {
             pure::fail(error, errc::timed_out, "cannot stop process", process,
@@ -2764,6 +2807,7 @@ void forget(Lock& lock) noexcept {
     }
 }
 
+#if DAEMONIZE_HAVE_RECORD_LOCK
 // One byte far behind the text: a lock there shows its owner's PID to anyone who asks.
 struct flock entry_lock(short type) {
     struct flock lock;
@@ -2775,7 +2819,6 @@ struct flock entry_lock(short type) {
     return lock;
 }
 
-#if DAEMONIZE_HAVE_RECORD_LOCK
 bool set_entry_lock(int fd) {
     struct flock lock = entry_lock(F_WRLCK);
     return ::fcntl(fd, F_SETLK, &lock) == 0;
@@ -3008,6 +3051,8 @@ std::string state_directory(Error& error) {
     }
     return directory;
 }
+
+std::string root_directory() { return "/"; }
 
 Evidence evidence() {
     Evidence seen;
