@@ -404,6 +404,30 @@ struct is_error_code_enum<daemonize::errc> : true_type {};
 
 #if defined(_WIN32)
 #define DAEMONIZE_WINDOWS 1
+#if defined(_WIN32_WINNT) && _WIN32_WINNT < 0x0600
+#error "daemonize.hpp needs _WIN32_WINNT 0x0600 (Windows Vista) or later"
+#endif
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#define DAEMONIZE_UNDEF_LEAN
+#endif
+#ifndef NOMINMAX
+#define NOMINMAX
+#define DAEMONIZE_UNDEF_NOMINMAX
+#endif
+#include <windows.h>
+#include <tlhelp32.h>
+#include <fcntl.h>
+#include <io.h>
+#include <process.h>
+#ifdef DAEMONIZE_UNDEF_LEAN
+#undef DAEMONIZE_UNDEF_LEAN
+#undef WIN32_LEAN_AND_MEAN
+#endif
+#ifdef DAEMONIZE_UNDEF_NOMINMAX
+#undef DAEMONIZE_UNDEF_NOMINMAX
+#undef NOMINMAX
+#endif
 #else
 #define DAEMONIZE_WINDOWS 0
 #include <dirent.h>
@@ -744,7 +768,7 @@ bool fail(Error& error, std::error_code code, const std::string& step, const std
     return false;
 }
 
-std::string pid_text(long pid) { return number(pid) + "\n"; }
+inline std::string pid_text(long pid) { return number(pid) + "\n"; }
 
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
@@ -887,7 +911,7 @@ int failure_code(int exit_code) { return (exit_code & 0xff) == 0 ? 1 : exit_code
 // A report on the wire: six numbers of 32 bits in the machine's order, then the text.
 const std::size_t report_header = 6 * sizeof(std::int32_t);
 
-std::string pack(const os::Report& report) {
+inline std::string pack(const os::Report& report) {
     const std::int32_t fields[6] = {
         report.word,      static_cast<std::int32_t>(report.pid),
         report.exit_code, report.is_system,
@@ -896,7 +920,7 @@ std::string pack(const os::Report& report) {
 }
 
 // Takes one report off the front of `bytes`; false: not yet complete.
-bool unpack(std::string& bytes, os::Report& report) {
+inline bool unpack(std::string& bytes, os::Report& report) {
     std::int32_t fields[6];
     if (bytes.size() < report_header) return false;
     std::memcpy(fields, bytes.data(), sizeof fields);
@@ -913,13 +937,86 @@ bool unpack(std::string& bytes, os::Report& report) {
 }
 
 // Half of what WATCHDOG_USEC allows, if WATCHDOG_PID (where set) means this process.
-Duration watchdog_interval(const std::string& usec, const std::string& pid, long self) {
+inline Duration watchdog_interval(const std::string& usec, const std::string& pid, long self) {
     if (usec.empty() || usec.find_first_not_of("0123456789") != std::string::npos) return no_limit;
     if (!pid.empty() && pid != number(self)) return no_limit;
     const unsigned long long value = std::strtoull(usec.c_str(), nullptr, 10);
     if (value == 0 || value > 0x7fffffffffffffULL) return no_limit;
     const Duration half(static_cast<Duration::rep>(value / 2000));
     return half < Duration(1) ? Duration(1) : half;
+}
+
+// ---- What Windows asks of text; pure, so that every platform tests it ----
+
+// One argument as CommandLineToArgvW and the C runtimes read it back. Backslashes mean themselves
+// but before a quote: there they are doubled, and so are those before the closing one.
+inline std::string quote_argument(const std::string& argument) {
+    if (!argument.empty() && argument.find_first_of(" \t\n\v\"") == std::string::npos)
+        return argument;
+    std::string out = "\"";
+    std::size_t backslashes = 0;
+    for (const char c : argument) {
+        if (c == '\\') {
+            ++backslashes;
+            continue;
+        }
+        out.append(c == '"' ? 2 * backslashes + 1 : backslashes, '\\');
+        out += c;
+        backslashes = 0;
+    }
+    out.append(2 * backslashes, '\\');
+    return out + '"';
+}
+
+inline std::string hex(std::uint64_t value) {
+    std::string out;
+    do {
+        out.insert(out.begin(), "0123456789abcdef"[value & 15]);
+        value >>= 4;
+    } while (value != 0);
+    return out;
+}
+
+// The variable by which a launcher finds its relaunched self: "1:HANDLE:NONCE", both in hex.
+inline std::string switch_text(std::uint64_t handle, std::uint64_t nonce) {
+    return "1:" + hex(handle) + ":" + hex(nonce);
+}
+
+// False: not written by switch_text(). Whether it is true is for shared memory to say.
+inline bool parse_switch(const std::string& text, std::uint64_t& handle, std::uint64_t& nonce) {
+    std::uint64_t* const fields[2] = {&handle, &nonce};
+    std::size_t at = 2;
+    if (text.compare(0, 2, "1:") != 0) return false;
+    for (std::uint64_t* field : fields) {
+        std::size_t end = text.find(':', at);
+        if (end == std::string::npos) end = text.size();
+        if (at >= end || end - at > 16) return false;
+        *field = 0;
+        for (; at < end; ++at) {
+            const std::size_t digit = std::string("0123456789abcdef").find(text[at]);
+            if (digit == std::string::npos) return false;
+            *field = *field << 4 | digit;
+        }
+        ++at;
+    }
+    return at == text.size() + 1;
+}
+
+// What it means that the process in the PID file ended with `code`. 0 and 1 are what Task Manager,
+// taskkill and a careless script give: an order to end. 6 is SIGABRT elsewhere. 0: nobody is meant.
+inline int signal_of_exit_code(unsigned long code) {
+    const unsigned long control_c_exit = 0xC000013AUL;
+    if (code <= 1 || code == control_c_exit) return 2;
+    if (code == 6) return 22;
+    return code <= 31 ? static_cast<int>(code) : no_signal;
+}
+
+// Always 11 bytes: rewritten by one write it is never seen torn, short or empty. int() in Python,
+// strtoul() and `set /p` tolerate the blanks.
+inline std::string padded_pid_text(long pid) {
+    std::string text = number(pid);
+    text.resize(10, ' ');
+    return text + "\n";
 }
 
 }  // namespace
@@ -4468,7 +4565,1545 @@ void leave(int status) noexcept { ::_exit(status); }
 #endif  // !DAEMONIZE_WINDOWS
 
 // >>windows ---------------------------------------------------------------------------------------
-// (The Windows block: the same functions in the same order.)
+#if DAEMONIZE_WINDOWS
+
+namespace daemonize {
+
+extern const int signal_reload = 12;
+
+namespace detail {
+namespace os {
+
+// What the two have in common until the verdict; behind it the PID file's path, the payload, and
+// room for the daemon's last words.
+struct Letter {
+    LONG verdict;  // changed by compare-and-swap alone: both cannot win
+    std::uint32_t in_job, pid, exit_code, is_system, number, text_size;
+    std::uint64_t path_size, payload_size;
+    char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
+    char* text() noexcept { return bytes() + path_size + payload_size; }
+};
+
+struct Child {
+    Handle process, thread;
+    DWORD pid = 0;
+};
+
+// The PID file names a process that never runs, the daughter. Whoever ends it with code N has sent
+// signal N; a thread waits for that, puts the next one into the file and then tells.
+struct Receiver {
+    Lock* lock = nullptr;
+    Handle job, stop, thread;
+    Child daughter;
+    DWORD thread_id = 0;
+    SRWLOCK writing = SRWLOCK_INIT;
+    bool closed = false;  // the file has been given up
+};
+
+namespace {
+
+// ---- The edge: HANDLE, UTF-16, GetLastError ----
+
+// nullptr where there is none: the value -1 of a Handle without one means "this process" to half
+// of the functions that take a HANDLE.
+HANDLE raw(const Handle& handle) noexcept {
+    return handle ? reinterpret_cast<HANDLE>(handle.get()) : nullptr;
+}
+
+Handle owned(HANDLE handle) noexcept {
+    return Handle(handle ? reinterpret_cast<std::intptr_t>(handle) : -1);
+}
+
+HANDLE as_handle(std::uint64_t value) noexcept {
+    return reinterpret_cast<HANDLE>(static_cast<std::uintptr_t>(value));
+}
+
+std::uint64_t as_number(HANDLE handle) noexcept {
+    return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(handle));
+}
+
+int length(std::size_t size) noexcept { return size > INT_MAX ? INT_MAX : static_cast<int>(size); }
+
+// False: not UTF-8. A '?' in its place would name another file.
+bool widen(const std::string& text, std::wstring& out) {
+    out.clear();
+    if (text.empty()) return true;
+    const int size = ::MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, text.data(),
+                                           length(text.size()), nullptr, 0);
+    if (size <= 0) return false;
+    out.resize(static_cast<std::size_t>(size));
+    ::MultiByteToWideChar(CP_UTF8, 0, text.data(), length(text.size()), &out[0], size);
+    return true;
+}
+
+std::wstring wide(const std::string& text) {
+    std::wstring out;
+    widen(text, out);
+    return out;
+}
+
+std::string narrow(const std::wstring& text) {
+    const int size = ::WideCharToMultiByte(CP_UTF8, 0, text.data(), length(text.size()), nullptr, 0,
+                                           nullptr, nullptr);
+    std::string out(size > 0 ? static_cast<std::size_t>(size) : 0, '\0');
+    if (size > 0)
+        ::WideCharToMultiByte(CP_UTF8, 0, text.data(), length(text.size()), &out[0], size, nullptr,
+                              nullptr);
+    return out;
+}
+
+// Of an absolute path: beyond MAX_PATH (248 for a directory) only this form is understood.
+std::wstring wide_path(const std::string& path) {
+    const std::wstring name = wide(path);
+    if (name.size() < 248 || name.compare(0, 4, L"\\\\?\\") == 0 ||
+        name.compare(0, 4, L"\\\\.\\") == 0)
+        return name;
+    return name.compare(0, 2, L"\\\\") == 0 ? L"\\\\?\\UNC" + name.substr(1) : L"\\\\?\\" + name;
+}
+
+// Calls a function of the kind "fills a buffer, returns the length, or what it would need".
+template <class F>
+std::wstring grown(F call) {
+    std::wstring out(260, L'\0');
+    for (;;) {
+        const DWORD size = call(&out[0], static_cast<DWORD>(out.size()));
+        if (size == 0) return std::wstring();
+        if (size < out.size()) {
+            out.resize(size);
+            return out;
+        }
+        if (out.size() > 65536) return std::wstring();
+        out.resize(out.size() * 2);
+    }
+}
+
+std::wstring own_path() {
+    return grown([](wchar_t* out, DWORD size) { return ::GetModuleFileNameW(nullptr, out, size); });
+}
+
+std::wstring variable(const wchar_t* name) {
+    return grown(
+        [name](wchar_t* out, DWORD size) { return ::GetEnvironmentVariableW(name, out, size); });
+}
+
+// The values of GetLastError, their texts in UTF-8, and what they are among std::errc. (Not
+// std::system_category(): some libraries take the number for an errno.)
+class SystemCategory : public std::error_category {
+public:
+    const char* name() const noexcept override { return "windows"; }
+    std::string message(int value) const override {
+        wchar_t text[512];
+        DWORD size = ::FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS,
+                                      nullptr, static_cast<DWORD>(value), 0, text, 512, nullptr);
+        while (size > 0 && (text[size - 1] <= L' ' || text[size - 1] == L'.')) --size;
+        return size > 0 ? narrow(std::wstring(text, size)) : "Windows error " + pure::number(value);
+    }
+    std::error_condition default_error_condition(int value) const noexcept override;
+};
+
+std::error_condition SystemCategory::default_error_condition(int value) const noexcept {
+    static const struct {
+        DWORD value;
+        std::errc condition;
+    } table[] = {
+        {ERROR_FILE_NOT_FOUND, std::errc::no_such_file_or_directory},
+        {ERROR_PATH_NOT_FOUND, std::errc::no_such_file_or_directory},
+        {ERROR_INVALID_DRIVE, std::errc::no_such_file_or_directory},
+        {ERROR_BAD_NETPATH, std::errc::no_such_file_or_directory},
+        {ERROR_ACCESS_DENIED, std::errc::permission_denied},
+        {ERROR_SHARING_VIOLATION, std::errc::permission_denied},
+        {ERROR_INVALID_HANDLE, std::errc::bad_file_descriptor},
+        {ERROR_NOT_ENOUGH_MEMORY, std::errc::not_enough_memory},
+        {ERROR_OUTOFMEMORY, std::errc::not_enough_memory},
+        {ERROR_DISK_FULL, std::errc::no_space_on_device},
+        {ERROR_HANDLE_DISK_FULL, std::errc::no_space_on_device},
+        {ERROR_FILE_EXISTS, std::errc::file_exists},
+        {ERROR_ALREADY_EXISTS, std::errc::file_exists},
+        {ERROR_INVALID_PARAMETER, std::errc::invalid_argument},
+        {ERROR_INVALID_NAME, std::errc::invalid_argument},
+        {ERROR_NO_UNICODE_TRANSLATION, std::errc::illegal_byte_sequence},
+        {ERROR_FILENAME_EXCED_RANGE, std::errc::filename_too_long},
+        {ERROR_TOO_MANY_OPEN_FILES, std::errc::too_many_files_open},
+        {ERROR_DIRECTORY, std::errc::not_a_directory},
+        {ERROR_WRITE_PROTECT, std::errc::read_only_file_system},
+        {ERROR_NOT_SUPPORTED, std::errc::not_supported},
+    };
+    for (const auto& row : table)
+        if (row.value == static_cast<DWORD>(value)) return std::make_error_condition(row.condition);
+    return std::error_condition(value, *this);
+}
+
+std::error_code system_error(DWORD value) noexcept {
+    static const SystemCategory* const category = new SystemCategory;  // outlives every static
+    return std::error_code(static_cast<int>(value), *category);
+}
+
+bool refused(Error& error, const std::string& step, const std::string& object) {
+    return pure::fail(error, last_error(), step, object);
+}
+
+bool untrusted(Error& error, const char* step, const std::string& path, const std::string& why) {
+    return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path), why);
+}
+
+DWORD milliseconds(Duration left) noexcept {
+    return left == no_limit || left.count() > INT_MAX ? INFINITE : static_cast<DWORD>(left.count());
+}
+
+bool has_ended(HANDLE process) noexcept {
+    return process && ::WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
+}
+
+// ---- Before main: who are we, and where ----
+// In plain arrays: a constructor that ran this early into a std::wstring would be undone by that
+// string's own constructor.
+
+// All that a daughter inherits besides NUL: of no use to any process but the one that it names.
+struct Card {
+    char magic[16];
+    std::uint64_t nonce;
+    std::uint32_t daughter, launcher;  // process numbers
+    std::uint64_t launcher_process;    // a handle in the daughter, all others in the launcher
+    std::uint64_t letter, told, lock, streams[3];
+};
+const char card_magic[16] = "daemonize card1";
+
+const LONG awaited = 0, said_ready = 1, said_failed = 2, given_up = 3;
+const std::size_t text_room = 65536;
+
+const wchar_t* const switch_name = L"DAEMONIZE_RELAUNCH";
+
+struct Early {
+    bool asked, daughter, taken;
+    LONG answered;
+    Card card;
+    HANDLE launcher, section, told, lock;
+    Letter* letter;
+    DWORD directory_size;
+    wchar_t directory[32768];
+} early;
+
+// A handle of the launcher's, for this process alone.
+HANDLE fetch(std::uint64_t value) noexcept {
+    HANDLE mine = nullptr;
+    if (value == 0 || !::DuplicateHandle(early.launcher, as_handle(value), ::GetCurrentProcess(),
+                                         &mine, 0, FALSE, DUPLICATE_SAME_ACCESS))
+        return nullptr;
+    return mine;
+}
+
+// Gone from getenv(), from the Win32 environment and so from every child: the C runtime has a copy
+// of its own, which SetEnvironmentVariable does not reach.
+void remove_variable(const std::wstring& name) {
+    ::_wputenv((name + L"=").c_str());
+    ::SetEnvironmentVariableW(name.c_str(), nullptr);
+}
+
+// Reads the card that the switch names. Anything may stand in the environment: a handle that is no
+// section, one of another program, one of another start.
+bool read_card(const std::string& text) {
+    std::uint64_t handle = 0, nonce = 0;
+    if (!pure::parse_switch(text, handle, nonce)) return false;
+    const void* const view = ::MapViewOfFile(as_handle(handle), FILE_MAP_READ, 0, 0, sizeof(Card));
+    if (!view) return false;
+    std::memcpy(&early.card, view, sizeof(Card));
+    ::UnmapViewOfFile(view);
+    const Card& card = early.card;
+    if (std::memcmp(card.magic, card_magic, sizeof card_magic) != 0 || card.nonce != nonce ||
+        card.daughter != ::GetCurrentProcessId())
+        return false;
+    ::CloseHandle(as_handle(handle));
+    return true;
+}
+
+// Everything is fetched, nothing was inherited: a suspended or orphaned daughter so holds no lock.
+// A launcher that is gone has nothing to fetch from: then this process ends without a word.
+void adopt_launcher() {
+    early.launcher = as_handle(early.card.launcher_process);
+    const bool known = ::GetProcessId(early.launcher) == early.card.launcher;
+    if (known) {
+        early.section = fetch(early.card.letter);
+        early.told = fetch(early.card.told);
+        early.lock = fetch(early.card.lock);
+    }
+    if (early.section)
+        early.letter = static_cast<Letter*>(
+            ::MapViewOfFile(early.section, FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0));
+    if (!early.letter || !early.told || (early.card.lock != 0 && !early.lock))
+        ::TerminateProcess(::GetCurrentProcess(), 1);
+    early.daughter = true;
+}
+
+void remember_birth() noexcept {
+    if (early.asked) return;
+    early.asked = true;
+    const DWORD room = sizeof early.directory / sizeof early.directory[0];
+    early.directory_size = ::GetCurrentDirectoryW(room, early.directory);
+    if (early.directory_size >= room) early.directory_size = 0;
+    wchar_t text[64];
+    ::SetLastError(ERROR_SUCCESS);
+    const DWORD size = ::GetEnvironmentVariableW(switch_name, text, 64);
+    if (size == 0 && ::GetLastError() == ERROR_ENVVAR_NOT_FOUND) return;
+    remove_variable(switch_name);
+    if (size > 0 && size < 64 && read_card(narrow(std::wstring(text, size)))) adopt_launcher();
+}
+
+// Before the constructors of the program's globals: they may look at the environment, or start
+// children, too. Where a compiler knows neither way, birth() and was_relaunched() do it.
+#if defined(__GNUC__)
+__attribute__((constructor(101))) void before_globals() { remember_birth(); }
+#elif defined(_MSC_VER)
+#pragma section(".CRT$XCB", read)
+extern "C" __declspec(allocate(".CRT$XCB")) void(__cdecl* const daemonize_before_globals)() =
+    remember_birth;
+#if defined(_M_IX86)
+#pragma comment(linker, "/include:_daemonize_before_globals")
+#else
+#pragma comment(linker, "/include:daemonize_before_globals")
+#endif
+#endif
+
+// A program that is the daemon to be may ask its own PID file before its start (C4): the lock on it
+// is its launcher's, and waiting for it would be waiting for itself.
+bool is_own_start(const std::string& path) {
+    return early.daughter && !early.answered &&
+           path == std::string(early.letter->bytes(),
+                               static_cast<std::size_t>(early.letter->path_size));
+}
+
+// ---- Processes, born suspended ----
+
+// What the SDK names only from Windows 10 on.
+const DWORD_PTR handle_list_attribute = 0x00020002;
+const DWORD_PTR job_list_attribute = 0x0002000D;
+
+class Attributes {
+public:
+    Attributes() noexcept {}
+    ~Attributes() {
+        if (made_) ::DeleteProcThreadAttributeList(get());
+    }
+    Attributes(const Attributes&) = delete;
+    Attributes& operator=(const Attributes&) = delete;
+    bool make(DWORD count) {
+        SIZE_T size = 0;
+        ::InitializeProcThreadAttributeList(nullptr, count, 0, &size);
+        storage_.resize(size);
+        made_ = ::InitializeProcThreadAttributeList(get(), count, 0, &size) != 0;
+        return made_;
+    }
+    bool set(DWORD_PTR which, void* value, std::size_t size) {
+        return ::UpdateProcThreadAttribute(get(), 0, which, value, size, nullptr, nullptr) != 0;
+    }
+    LPPROC_THREAD_ATTRIBUTE_LIST get() {
+        return reinterpret_cast<LPPROC_THREAD_ATTRIBUTE_LIST>(storage_.data());
+    }
+
+private:
+    std::vector<char> storage_;
+    bool made_ = false;
+};
+
+struct Birthplace {
+    std::wstring program, command;  // the command is written to by CreateProcess
+    wchar_t* environment = nullptr;
+    const wchar_t* directory = nullptr;
+    DWORD flags = 0;
+    HANDLE job = nullptr, streams = nullptr;
+    HANDLE inherited[2] = {nullptr, nullptr};
+};
+
+// In its job from the first moment: put there afterwards, it would outlive a creator that is killed
+// in between. Standard handles are always named: unnamed ones leak, list or not.
+bool create_suspended(Birthplace& place, Child& child) {
+    Attributes attributes;
+    STARTUPINFOEXW info;
+    std::memset(&info, 0, sizeof info);
+    info.StartupInfo.cb = sizeof info;
+    info.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
+    info.StartupInfo.hStdInput = info.StartupInfo.hStdOutput = info.StartupInfo.hStdError =
+        place.streams;
+    if (!attributes.make(2)) return false;
+    const bool inherits = place.inherited[0] != nullptr;
+    if (inherits && !attributes.set(handle_list_attribute, place.inherited, sizeof place.inherited))
+        return false;
+    const bool born_in_job =
+        place.job && attributes.set(job_list_attribute, &place.job, sizeof place.job);
+    info.lpAttributeList = attributes.get();
+    PROCESS_INFORMATION made;
+    std::memset(&made, 0, sizeof made);
+    if (!::CreateProcessW(place.program.c_str(), &place.command[0], nullptr, nullptr,
+                          inherits ? TRUE : FALSE,
+                          place.flags | CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT |
+                              CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP,
+                          place.environment, place.directory, &info.StartupInfo, &made))
+        return false;
+    child.process = owned(made.hProcess);
+    child.thread = owned(made.hThread);
+    child.pid = made.dwProcessId;
+    if (!place.job || born_in_job || ::AssignProcessToJobObject(place.job, made.hProcess))
+        return true;
+    const DWORD cause = ::GetLastError();
+    ::TerminateProcess(made.hProcess, 1);
+    ::SetLastError(cause);
+    return false;
+}
+
+bool limit_job(HANDLE job, DWORD flags) noexcept {
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits;
+    std::memset(&limits, 0, sizeof limits);
+    limits.BasicLimitInformation.LimitFlags = flags;
+    return ::SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits,
+                                     sizeof limits) != 0;
+}
+
+// A job whose members end with the last handle to it: with this process, however that ends.
+Handle deadly_job() noexcept {
+    Handle job = owned(::CreateJobObjectW(nullptr, nullptr));
+    if (job && !limit_job(raw(job), JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE)) job.close();
+    return job;
+}
+
+std::wstring quoted_program(const std::wstring& path) { return L"\"" + path + L"\""; }
+
+// ---- Signals: a process that is ended is a signal that is received ----
+
+bool deliver(int signum) noexcept;
+
+// The program itself; where it cannot be started (it was renamed) a system program in its place.
+bool new_daughter(Receiver& receiver, Child& child) {
+    const std::wstring system =
+        grown([](wchar_t* out, DWORD size) { return ::GetSystemDirectoryW(out, size); });
+    for (const std::wstring& program : {own_path(), system + L"\\cmd.exe"}) {
+        Birthplace place;
+        place.program = program;
+        place.command = quoted_program(program);
+        place.flags = DETACHED_PROCESS;  // no console: Ctrl-C of a foreground program is not for it
+        place.job = raw(receiver.job);
+        if (create_suspended(place, child)) return true;
+    }
+    return false;
+}
+
+bool write_pid(const Lock& lock, long pid) noexcept {
+    const std::string text = pure::padded_pid_text(pid);
+    OVERLAPPED start;
+    std::memset(&start, 0, sizeof start);
+    DWORD written = 0;
+    if (!::WriteFile(raw(lock.file), text.data(), static_cast<DWORD>(text.size()), &written,
+                     &start))
+        return false;
+    if (written == text.size()) return true;
+    ::SetLastError(ERROR_DISK_FULL);
+    return false;
+}
+
+// The old daughter's handle is closed last: as long as the file names it, its number is nobody
+// else's.
+bool replace_daughter(Receiver& receiver) {
+    Child next;
+    if (!new_daughter(receiver, next)) return false;
+    ::AcquireSRWLockExclusive(&receiver.writing);
+    const bool written = receiver.closed || write_pid(*receiver.lock, static_cast<long>(next.pid));
+    ::ReleaseSRWLockExclusive(&receiver.writing);
+    if (!written) {
+        ::TerminateProcess(raw(next.process), 1);
+        return false;
+    }
+    receiver.daughter = std::move(next);
+    return true;
+}
+
+unsigned __stdcall listen(void* argument) {
+    Receiver& receiver = *static_cast<Receiver*>(argument);
+    DWORD pause = 0;
+    for (;;) {
+        const HANDLE both[2] = {raw(receiver.stop), raw(receiver.daughter.process)};
+        if (::WaitForMultipleObjects(2, both, FALSE, INFINITE) != WAIT_OBJECT_0 + 1) return 0;
+        DWORD code = 0;
+        ::GetExitCodeProcess(both[1], &code);
+        const int signum = pure::signal_of_exit_code(code);
+        // Ended by none of ours, again and again (a virus scanner?): not as fast as the machine
+        // can.
+        pause = signum != no_signal ? 0 : pause < 640 ? 2 * pause + 5 : 1000;
+        bool told = false;
+        while (pause > 100 || !replace_daughter(receiver)) {
+            if (!told && signum != no_signal) deliver(signum);
+            told = true;
+            if (::WaitForSingleObject(raw(receiver.stop), pause > 100 ? pause : 100) ==
+                WAIT_OBJECT_0)
+                return 0;
+            if (pause > 100 && replace_daughter(receiver)) break;
+        }
+        if (!told && signum != no_signal) deliver(signum);
+    }
+}
+
+// Joined before the file is emptied: it would write a number into it again.
+void stop_listening(Receiver& receiver) noexcept {
+    ::SetEvent(raw(receiver.stop));
+    if (receiver.thread && receiver.thread_id != ::GetCurrentThreadId())
+        ::WaitForSingleObject(raw(receiver.thread), INFINITE);
+}
+
+// Emptied first: who cannot delete it (a reader has it open) leaves a file that says "not running".
+// A successor that has locked it meanwhile cannot be hurt: its own handle forbids the deletion.
+void empty_and_remove(Lock& lock) noexcept {
+    LARGE_INTEGER start;
+    start.QuadPart = 0;
+    if (::SetFilePointerEx(raw(lock.file), start, nullptr, FILE_BEGIN))
+        ::SetEndOfFile(raw(lock.file));
+    lock.file.close();
+    const std::wstring name = wide_path(lock.path);
+    for (int round = 0; round < 10 && !::DeleteFileW(name.c_str()); ++round) {
+        const DWORD cause = ::GetLastError();
+        if (cause != ERROR_SHARING_VIOLATION && cause != ERROR_ACCESS_DENIED) return;
+        ::Sleep(10);
+    }
+}
+
+}  // namespace
+
+void Handle::close() noexcept {
+    if (value_ == -1) return;
+    const int saved_errno = errno;
+    const DWORD saved = ::GetLastError();
+    ::CloseHandle(reinterpret_cast<HANDLE>(value_));
+    ::SetLastError(saved);
+    errno = saved_errno;
+    value_ = -1;
+}
+
+// Nothing interrupts a thread here.
+void SignalHold::take() noexcept {}
+void SignalHold::only_children() noexcept {}
+void SignalHold::give() noexcept { forget(); }
+void SignalHold::forget() noexcept { saved_ = nullptr; }
+
+struct Channel {
+    Channel() noexcept {}
+    Channel(const Channel&) = delete;
+    Channel& operator=(const Channel&) = delete;
+    ~Channel() {
+        ::InterlockedExchange(&early.answered, 1);
+        ::UnmapViewOfFile(early.letter);
+        for (const HANDLE handle : {early.launcher, early.section, early.told})
+            ::CloseHandle(handle);
+    }
+};
+
+Birth birth(Lock& lock) noexcept {
+    Birth born;
+    remember_birth();
+    if (!early.daughter || early.taken) return born;
+    early.taken = true;
+    Letter& letter = *early.letter;
+    born.is_daemon = true;
+    born.payload.assign(letter.bytes() + letter.path_size,
+                        static_cast<std::size_t>(letter.payload_size));
+    born.channel = new Channel;
+    lock.path.assign(letter.bytes(), static_cast<std::size_t>(letter.path_size));
+    lock.path_here = lock.path;
+    lock.file = owned(early.lock);
+    return born;
+}
+
+bool was_relaunched() noexcept {
+    remember_birth();
+    return early.daughter;
+}
+
+std::error_code last_error() noexcept { return system_error(::GetLastError()); }
+
+bool supports(Option option) noexcept { return option == arguments_option; }
+
+long self() noexcept { return static_cast<long>(::GetCurrentProcessId()); }
+
+std::string program_name() { return base_name(narrow(own_path())); }
+
+std::string state_directory(Error& error) {
+    const std::wstring directory = variable(L"LOCALAPPDATA");
+    if (directory.empty()) {
+        pure::fail(error, std::make_error_code(std::errc::no_such_file_or_directory), "cannot find",
+                   "the directory of this user", "LOCALAPPDATA is not set");
+        return std::string();
+    }
+    if (!::CreateDirectoryW(directory.c_str(), nullptr) &&
+        ::GetLastError() != ERROR_ALREADY_EXISTS) {
+        refused(error, "cannot make directory", pure::path(narrow(directory)));
+        return std::string();
+    }
+    return narrow(directory);
+}
+
+// A directory that is some process's own cannot be removed: not one of the user's.
+std::string root_directory() {
+    return narrow(
+        grown([](wchar_t* out, DWORD size) { return ::GetSystemWindowsDirectoryW(out, size); }));
+}
+
+Evidence evidence() {
+    Evidence seen;
+    seen.pid = self();
+    return seen;
+}
+
+bool absolute(std::string& path, Error& error) {
+    std::wstring name;
+    if (!widen(path, name))
+        return pure::fail(error, system_error(ERROR_NO_UNICODE_TRANSLATION), "cannot use path",
+                          pure::quote(path), "it is not UTF-8");
+    const std::wstring full = grown([&name](wchar_t* out, DWORD size) {
+        return ::GetFullPathNameW(name.c_str(), size, out, nullptr);
+    });
+    if (full.empty()) return refused(error, "cannot make absolute", pure::path(path));
+    path = narrow(full);
+    return true;
+}
+
+bool resolve(Plan&, const Account&, const Account&, bool, Error&) { return true; }
+
+// Other threads stay where they are: the daemon is another run of the program.
+bool check_threads(Plan&, Error&) { return true; }
+
+namespace {
+
+// What the name stands for now, without taking part in sharing. False: nothing, or not to be seen.
+bool inspect(const std::wstring& name, BY_HANDLE_FILE_INFORMATION& info, const char*& distrust) {
+    distrust = nullptr;
+    std::memset(&info, 0, sizeof info);
+    const Handle file(owned(::CreateFileW(
+        name.c_str(), FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+        nullptr, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS,
+        nullptr)));
+    if (!file) return false;
+    if (::GetFileType(raw(file)) != FILE_TYPE_DISK ||
+        !::GetFileInformationByHandle(raw(file), &info))
+        distrust = "it is no regular file";
+    else if (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY)
+        distrust = "it is a directory";
+    else if (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT)
+        distrust = "it is a symbolic link";
+    else if (info.nNumberOfLinks > 1)
+        distrust = "it has a second link";
+    return true;
+}
+
+unsigned long long index_of(const BY_HANDLE_FILE_INFORMATION& info) {
+    return static_cast<unsigned long long>(info.nFileIndexHigh) << 32 | info.nFileIndexLow;
+}
+
+bool is_missing(DWORD cause) {
+    return cause == ERROR_FILE_NOT_FOUND || cause == ERROR_PATH_NOT_FOUND;
+}
+
+// The name of a deleted file lives on for as long as a reader has it open.
+bool is_being_deleted(const std::wstring& name) {
+    return ::GetFileAttributesW(name.c_str()) == INVALID_FILE_ATTRIBUTES &&
+           ::GetLastError() == ERROR_ACCESS_DENIED;
+}
+
+}  // namespace
+
+// The open handle is the lock: nobody else can write, rename or delete the file, everybody can read
+// it, and whatever ends this process frees it. CREATE_ALWAYS empties it in the same call: locked
+// with a number is a daemon, locked and empty a start.
+Attempt lock(Lock& lock, Purpose purpose, const Plan&, Error& error) {
+    const std::wstring name = wide_path(lock.path);
+    const Deadline deadline(patience);
+    BY_HANDLE_FILE_INFORMATION info;
+    const char* distrust = nullptr;
+    const bool exists = inspect(name, info, distrust);
+    if (distrust) {
+        untrusted(error, "cannot lock", lock.path, distrust);
+        return Attempt::failed;
+    }
+    for (;;) {
+        Handle file =
+            owned(::CreateFileW(name.c_str(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ,
+                                nullptr, purpose == Purpose::start ? CREATE_ALWAYS : OPEN_EXISTING,
+                                FILE_ATTRIBUTE_NORMAL, nullptr));
+        if (file && ::GetFileInformationByHandle(raw(file), &info)) {
+            lock.device = info.dwVolumeSerialNumber;
+            lock.inode = index_of(info);
+            lock.file = std::move(file);
+            lock.owner = 0;
+            return Attempt::got;
+        }
+        const DWORD cause = ::GetLastError();
+        if (cause == ERROR_SHARING_VIOLATION) return Attempt::held;
+        if (cause != ERROR_ACCESS_DENIED || deadline.over() || !is_being_deleted(name)) {
+            ::SetLastError(cause);
+            refused(error, exists ? "cannot open" : "cannot create", pure::path(lock.path));
+            return Attempt::failed;
+        }
+        ::Sleep(5);
+    }
+}
+
+Attempt enter(Lock& lock, Error& error) {
+    Receiver* const receiver = new Receiver;
+    receiver->lock = &lock;
+    receiver->job = deadly_job();
+    receiver->stop = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    unsigned id = 0;
+    if (!receiver->job || !receiver->stop || !new_daughter(*receiver, receiver->daughter)) {
+        pure::fail(error, errc::unsupported, "cannot receive signals", "", last_error().message());
+    } else if (!write_pid(lock, static_cast<long>(receiver->daughter.pid))) {
+        refused(error, "cannot write", pure::path(lock.path));
+    } else {
+        const std::uintptr_t thread =
+            ::_beginthreadex(nullptr, 256 * 1024, listen, receiver,
+                             CREATE_SUSPENDED | STACK_SIZE_PARAM_IS_A_RESERVATION, &id);
+        receiver->thread = Handle(thread == 0 ? -1 : static_cast<std::intptr_t>(thread));
+        if (receiver->thread) {
+            receiver->thread_id = id;
+            lock.receiver = receiver;
+            lock.owner = self();
+            ::ResumeThread(raw(receiver->thread));
+            return Attempt::got;
+        }
+        refused(error, "cannot start", "a thread for signals");
+    }
+    delete receiver;  // the job ends the daughter
+    return Attempt::failed;
+}
+
+void renew(Lock&) noexcept {}
+
+void discard(Lock& lock, Removal removal) noexcept {
+    if (!lock.file || removal == Removal::keep) return;
+    if (removal == Removal::own && lock.owner != self()) return;
+    Receiver* const receiver = lock.receiver;
+    if (receiver) stop_listening(*receiver);
+    empty_and_remove(lock);
+    lock.owner = 0;
+    lock.receiver = nullptr;
+    delete receiver;  // now that nothing names it, the daughter may end
+}
+
+void unlock(Lock& lock, Removal removal) noexcept {
+    if (!lock.file) return;
+    discard(lock, removal);
+    if (lock.receiver) stop_listening(*lock.receiver);
+    lock.file.close();
+    delete lock.receiver;
+    lock.receiver = nullptr;
+    lock.owner = 0;
+}
+
+namespace {
+
+Handle open_to_read(const std::wstring& name, DWORD share) noexcept {
+    return owned(::CreateFileW(name.c_str(), GENERIC_READ, share, nullptr, OPEN_EXISTING,
+                               FILE_ATTRIBUTE_NORMAL, nullptr));
+}
+
+}  // namespace
+
+// Opened as if nobody could write: that fails exactly where somebody has it open for writing, and
+// two queries do not take each other for a daemon.
+bool look(const std::string& path, Found& found, Error& error) {
+    found = Found();
+    if (is_own_start(path)) return true;
+    const std::wstring name = wide_path(path);
+    BY_HANDLE_FILE_INFORMATION info;
+    const char* distrust = nullptr;
+    if (!inspect(name, info, distrust))
+        return is_missing(::GetLastError()) || is_being_deleted(name) ||
+               refused(error, "cannot read", pure::path(path));
+    if (distrust) return untrusted(error, "cannot read", path, distrust);
+    Handle file = open_to_read(name, FILE_SHARE_READ | FILE_SHARE_DELETE);
+    if (!file && ::GetLastError() == ERROR_SHARING_VIOLATION) {
+        found.locked = true;
+        file = open_to_read(name, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE);
+    }
+    if (!file) {
+        const bool missing = is_missing(::GetLastError()) || is_being_deleted(name);
+        found.locked = false;
+        return missing || refused(error, "cannot read", pure::path(path));
+    }
+    char text[4096];
+    DWORD size = 0;
+    if (!::ReadFile(raw(file), text, sizeof text, &size, nullptr))
+        return refused(error, "cannot read", pure::path(path));
+    found.exists = true;
+    found.device = info.dwVolumeSerialNumber;
+    found.inode = index_of(info);
+    found.text.assign(text, size);
+    return true;
+}
+
+// ---- Start ----
+
+struct Launch {
+    Launch() noexcept {}
+    Launch(const Launch&) = delete;
+    Launch& operator=(const Launch&) = delete;
+    ~Launch() {
+        if (letter) ::UnmapViewOfFile(letter);
+    }
+    Handle job, process, section, told;
+    Letter* letter = nullptr;
+    long pid = 0;
+};
+
+namespace {
+
+bool open_log(const Stream& stream, int which, Handle& out, Error& error) {
+    const std::wstring name = wide_path(stream.path());
+    const DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    if (stream.truncates() && which != 0) {
+        const Handle emptied(owned(::CreateFileW(name.c_str(), GENERIC_WRITE, share, nullptr,
+                                                 CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, nullptr)));
+        if (!emptied) return refused(error, "cannot empty", pure::path(stream.path()));
+    }
+    // Append access alone: every write goes to the end, whoever else writes. Shared for deletion:
+    // a log can be renamed while it is open.
+    const DWORD access = which == 0 ? GENERIC_READ : FILE_APPEND_DATA | SYNCHRONIZE;
+    out = owned(::CreateFileW(name.c_str(), access, share, nullptr,
+                              which == 0 ? OPEN_EXISTING : OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL,
+                              nullptr));
+    return out || refused(error, "cannot open", pure::path(stream.path()));
+}
+
+DWORD standard_handle(int which) {
+    return which == 0 ? STD_INPUT_HANDLE : which == 1 ? STD_OUTPUT_HANDLE : STD_ERROR_HANDLE;
+}
+
+// The C runtime's descriptor and the system's standard handle: printf() looks at the one,
+// WriteFile(GetStdHandle()) and children at the other.
+bool put(const Handle& file, int where) {
+    HANDLE copy = nullptr;
+    if (!::DuplicateHandle(::GetCurrentProcess(), raw(file), ::GetCurrentProcess(), &copy, 0, FALSE,
+                           DUPLICATE_SAME_ACCESS))
+        return false;
+    const int fd = ::_open_osfhandle(reinterpret_cast<std::intptr_t>(copy), _O_BINARY);
+    if (fd == -1) {
+        Handle closes = owned(copy);
+        ::SetLastError(ERROR_TOO_MANY_OPEN_FILES);
+        return false;
+    }
+    const bool done = ::_dup2(fd, where) == 0;
+    ::_close(fd);
+    if (!done) {
+        ::SetLastError(ERROR_TOO_MANY_OPEN_FILES);
+        return false;
+    }
+    return ::SetStdHandle(standard_handle(where),
+                          reinterpret_cast<HANDLE>(::_get_osfhandle(where))) != 0;
+}
+
+}  // namespace
+
+// The daemon opens its own: it is no copy of this process.
+bool open_streams(Plan&, Error&) { return true; }
+
+namespace {
+
+std::uint64_t make_nonce() noexcept {
+    LARGE_INTEGER counter;
+    ::QueryPerformanceCounter(&counter);
+    FILETIME time;
+    ::GetSystemTimeAsFileTime(&time);
+    std::uint64_t x = static_cast<std::uint64_t>(counter.QuadPart) ^
+                      static_cast<std::uint64_t>(::GetCurrentProcessId()) << 32 ^
+                      static_cast<std::uint64_t>(time.dwLowDateTime) << 20 ^
+                      as_number(static_cast<void*>(&counter));
+    for (int round = 0; round < 3; ++round) {  // spread: neighbours in time look nothing alike
+        x ^= x >> 31;
+        x *= 0x9e3779b97f4a7c15ULL;
+    }
+    return x ^ x >> 29;
+}
+
+Handle make_section(std::uint64_t size) noexcept {
+    return owned(::CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE,
+                                      static_cast<DWORD>(size >> 32),
+                                      static_cast<DWORD>(size & 0xffffffffU), nullptr));
+}
+
+bool write_letter(Launch& launch, const Plan& plan, const Lock& lock) {
+    const std::size_t path_size = lock.file ? lock.path.size() : 0;
+    launch.section = make_section(sizeof(Letter) + path_size + plan.payload.size() + text_room);
+    if (!launch.section) return false;
+    launch.letter = static_cast<Letter*>(
+        ::MapViewOfFile(raw(launch.section), FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0));
+    if (!launch.letter) return false;
+    launch.letter->path_size = path_size;
+    launch.letter->payload_size = plan.payload.size();
+    std::memcpy(launch.letter->bytes(), lock.path.data(), path_size);
+    std::memcpy(launch.letter->bytes() + path_size, plan.payload.data(), plan.payload.size());
+    launch.told = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    return static_cast<bool>(launch.told);
+}
+
+// This program's variables, with the switch for the daughter alone.
+std::vector<wchar_t> environment_with(const std::string& value) {
+    std::vector<wchar_t> block;
+    wchar_t* const own = ::GetEnvironmentStringsW();
+    const std::wstring prefix = std::wstring(switch_name) + L"=";
+    for (const wchar_t* entry = own; entry && *entry; entry += std::wcslen(entry) + 1)
+        if (std::wcsncmp(entry, prefix.c_str(), prefix.size()) != 0)
+            block.insert(block.end(), entry, entry + std::wcslen(entry) + 1);
+    if (own) ::FreeEnvironmentStringsW(own);
+    const std::wstring last = prefix + wide(value);
+    block.insert(block.end(), last.begin(), last.end());
+    block.insert(block.end(), 2, L'\0');
+    return block;
+}
+
+std::wstring command_line(const Plan& plan, const std::wstring& program) {
+    if (!plan.replace_arguments) return ::GetCommandLineW();
+    std::wstring line = quoted_program(program);
+    for (const std::string& argument : plan.arguments)
+        line += L" " + wide(pure::quote_argument(argument));
+    return line;
+}
+
+Handle inheritable_null() noexcept {
+    SECURITY_ATTRIBUTES inherit = {sizeof inherit, nullptr, TRUE};
+    return owned(::CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE,
+                               FILE_SHARE_READ | FILE_SHARE_WRITE, &inherit, OPEN_EXISTING, 0,
+                               nullptr));
+}
+
+// A second handle to the card that can only be read: what a foreign child may inherit from a
+// launcher with more than one thread changes nothing.
+Handle inheritable_card(const Handle& card) noexcept {
+    HANDLE copy = nullptr;
+    ::DuplicateHandle(::GetCurrentProcess(), raw(card), ::GetCurrentProcess(), &copy,
+                      SECTION_MAP_READ, TRUE, 0);
+    return owned(copy);
+}
+
+// Out of the caller's job, if that lets go; else the daemon ends with it, which explain() says.
+bool create_daemon(Birthplace& place, Child& child, bool& in_job) {
+    place.flags = CREATE_NO_WINDOW | CREATE_BREAKAWAY_FROM_JOB;
+    in_job = false;
+    if (create_suspended(place, child)) return true;
+    if (::GetLastError() != ERROR_ACCESS_DENIED) return false;
+    place.flags = CREATE_NO_WINDOW;
+    in_job = true;
+    return create_suspended(place, child);
+}
+
+// The daughter may fetch from this process, and see whether it lives; no more.
+bool hand_over(Card& card, Launch& launch, const Lock& lock, const Child& child) {
+    HANDLE there = nullptr;
+    const DWORD access = PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE;
+    if (!::DuplicateHandle(::GetCurrentProcess(), ::GetCurrentProcess(), raw(child.process), &there,
+                           access, FALSE, 0))
+        return false;
+    std::memcpy(card.magic, card_magic, sizeof card_magic);
+    card.daughter = child.pid;
+    card.launcher = ::GetCurrentProcessId();
+    card.launcher_process = as_number(there);
+    card.letter = as_number(raw(launch.section));
+    card.told = as_number(raw(launch.told));
+    card.lock = as_number(raw(lock.file));
+    for (int which = 0; which < 3; ++which) {
+        const HANDLE stream = ::GetStdHandle(standard_handle(which));
+        const DWORD type = stream ? ::GetFileType(stream) : FILE_TYPE_UNKNOWN;
+        const bool usable = type == FILE_TYPE_DISK || type == FILE_TYPE_PIPE;
+        card.streams[which] = usable ? as_number(stream) : 0;
+    }
+    return ::ResumeThread(raw(child.thread)) != static_cast<DWORD>(-1);
+}
+
+// The program once more. False: nothing of it is left.
+bool relaunch(const Plan& plan, const Lock& lock, Launch& launch) {
+    const Handle card = make_section(sizeof(Card)), shown = inheritable_card(card);
+    const Handle null = inheritable_null();
+    Card* const view = card ? static_cast<Card*>(::MapViewOfFile(
+                                  raw(card), FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0))
+                            : nullptr;
+    if (!view || !shown || !null) return false;
+    view->nonce = make_nonce();
+    std::vector<wchar_t> environment =
+        environment_with(pure::switch_text(as_number(raw(shown)), view->nonce));
+    Birthplace place;
+    place.program = own_path();
+    place.command = command_line(plan, place.program);
+    place.environment = environment.data();
+    place.directory = early.directory_size > 0 ? early.directory : nullptr;
+    place.job = raw(launch.job);
+    place.streams = place.inherited[0] = raw(null);
+    place.inherited[1] = raw(shown);
+    Child child;
+    bool in_job = false;
+    bool done = create_daemon(place, child, in_job);
+    launch.letter->in_job = in_job;
+    if (done && !hand_over(*view, launch, lock, child)) {
+        ::TerminateProcess(raw(child.process), 1);
+        done = false;
+    }
+    launch.pid = static_cast<long>(child.pid);
+    launch.process = std::move(child.process);
+    const DWORD cause = ::GetLastError();
+    ::UnmapViewOfFile(view);
+    ::SetLastError(cause);
+    return done;
+}
+
+}  // namespace
+
+// Returns once, in the launcher: the daemon is a new process, and birth() tells it so.
+Role detach(Plan& plan, Lock& lock, SignalHold&, Channel*&, Launch*& launch, Error& error) {
+    std::fflush(nullptr);
+    remember_birth();
+    Launch* const mine = new Launch;
+    mine->job = deadly_job();  // this process killed before the verdict: the daughter with it
+    if (!write_letter(*mine, plan, lock)) {
+        refused(error, "cannot make", "the readiness channel");
+    } else if (relaunch(plan, lock, *mine)) {
+        launch = mine;
+        return Role::launcher;
+    } else {
+        refused(error, "cannot start", pure::path(narrow(own_path())) + " again");
+    }
+    delete mine;
+    return Role::launcher;
+}
+
+bool say(Channel*& channel, const Report& report) noexcept {
+    if (!channel) return false;
+    Letter& letter = *early.letter;
+    const std::size_t size = report.text.size() < text_room ? report.text.size() : text_room;
+    letter.pid = static_cast<std::uint32_t>(report.pid);
+    letter.exit_code = static_cast<std::uint32_t>(report.exit_code);
+    letter.is_system = report.is_system;
+    letter.number = static_cast<std::uint32_t>(report.number);
+    letter.text_size = static_cast<std::uint32_t>(size);
+    std::memcpy(letter.text(), report.text.data(), size);
+    const LONG word = report.word == Report::ready ? said_ready : said_failed;
+    const bool said = !has_ended(early.launcher) &&
+                      ::InterlockedCompareExchange(&letter.verdict, word, awaited) == awaited &&
+                      ::SetEvent(early.told) != 0;
+    delete channel;
+    channel = nullptr;
+    return said;
+}
+
+namespace {
+
+void read_report(Letter& letter, LONG verdict, Report& report) {
+    report.word = verdict == said_ready ? Report::ready : Report::failed;
+    report.pid = static_cast<long>(letter.pid);
+    report.exit_code = static_cast<int>(letter.exit_code);
+    report.is_system = letter.is_system != 0;
+    report.number = static_cast<int>(letter.number);
+    report.text.assign(letter.text(), letter.text_size);
+}
+
+std::string death_text(DWORD code) {
+    const std::string status = code > 0xffff ? "0x" + pure::hex(code) : pure::number(code);
+    return "it ended with status " + status + " before it was ready";
+}
+
+}  // namespace
+
+// The swap settles what a time limit and an answer in the same moment would leave open.
+Heard hear(Launch& launch, const Deadline& deadline, Report& report) {
+    const std::intptr_t handles[2] = {launch.told.get(), launch.process.get()};
+    wait_any(handles, 2, deadline);
+    const LONG verdict = ::InterlockedCompareExchange(&launch.letter->verdict, given_up, awaited);
+    report = Report();
+    report.pid = launch.pid;
+    if (verdict != awaited) {
+        read_report(*launch.letter, verdict, report);
+        return Heard::report;
+    }
+    if (!has_ended(raw(launch.process))) return Heard::timed_out;
+    DWORD code = 1;
+    ::GetExitCodeProcess(raw(launch.process), &code);
+    report.exit_code = static_cast<int>(code);
+    report.text = death_text(code);
+    return Heard::died;
+}
+
+// Its end is waited for: as long as it lives, the file that it has locked cannot be removed.
+void settle(Launch*& launch, bool accepted) noexcept {
+    if (accepted) {
+        limit_job(raw(launch->job), JOB_OBJECT_LIMIT_BREAKAWAY_OK);
+    } else {
+        if (launch->job) ::TerminateJobObject(raw(launch->job), 1);
+        ::TerminateProcess(raw(launch->process), 1);
+        ::WaitForSingleObject(raw(launch->process), 5000);
+    }
+    delete launch;
+    launch = nullptr;
+}
+
+// ---- The daemon ----
+
+namespace {
+
+std::atomic<bool> signals_held;  // counted, until set_signals() has said what they do
+
+// Until ready, 2 is the launcher's where another process can write to it: a file or a pipe.
+bool set_up_stream(Plan& plan, int which, Error& error) {
+    const Stream& stream = plan.streams[which];
+    if (stream.choice() == Stream::path_choice &&
+        !open_log(stream, which, plan.targets[which], error))
+        return false;
+    Handle launchers;
+    if (which == 2 || stream.choice() == Stream::keep_choice)
+        launchers = owned(fetch(early.card.streams[which]));
+    const Handle& target = launchers             ? launchers
+                           : plan.targets[which] ? plan.targets[which]
+                                                 : plan.null_device;
+    return put(target, which) || refused(error, "cannot set up descriptor", pure::number(which));
+}
+
+}  // namespace
+
+bool move_in(Plan& plan, const Lock&, const Channel*, Error& error) {
+    signals_held.store(true);
+    if (plan.prevent_core)
+        ::SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX | SEM_NOOPENFILEERRORBOX);
+    if (!plan.detach) return true;
+    std::fflush(nullptr);  // said before the start, and by the launcher already: into NUL
+    if (early.letter->in_job)
+        note(plan, "job", "the caller's does not let go: the daemon ends when that is closed");
+    plan.null_device = inheritable_null();
+    if (!plan.null_device) return refused(error, "cannot open", "'NUL'");
+    for (int which = 0; which < 3; ++which)
+        if (!set_up_stream(plan, which, error)) return false;
+    return true;
+}
+
+namespace {
+
+bool is_kept(const Plan& plan, const std::wstring& name) {
+    // Without it neither sockets nor some DLLs work.
+    if (::lstrcmpiW(name.c_str(), L"SystemRoot") == 0) return true;
+    for (const std::string& kept : plan.environment_keep)
+        if (::lstrcmpiW(name.c_str(), wide(kept).c_str()) == 0) return true;
+    return false;
+}
+
+void clear_environment(const Plan& plan) {
+    std::vector<std::wstring> names;
+    wchar_t* const own = ::GetEnvironmentStringsW();
+    for (const wchar_t* entry = own; entry && *entry; entry += std::wcslen(entry) + 1) {
+        const std::wstring text = entry;
+        const std::wstring name = text.substr(0, text.find(L'=', 1));
+        if (name[0] != L'=' && !is_kept(plan, name)) names.push_back(name);
+    }
+    if (own) ::FreeEnvironmentStringsW(own);
+    for (const std::wstring& name : names) remove_variable(name);
+}
+
+}  // namespace
+
+bool change_identity(Plan& plan, Lock&, Error& error) {
+    if (!plan.working_directory.empty() &&
+        !::SetCurrentDirectoryW(wide(plan.working_directory).c_str()))
+        return refused(error, "cannot change directory to", pure::path(plan.working_directory));
+    if (plan.clear_environment) clear_environment(plan);
+    return true;
+}
+
+namespace {
+
+const int signal_limit = 32;
+const int kill_signal = 9, break_signal = 21;
+
+// Of a signal: how often it is still to be handled, who is told, and what it does. The lock is for
+// the wake: an event that is closed may be another's a moment later.
+struct Disposition {
+    int count;
+    HANDLE wake;
+    bool is_set;  // else: standard
+    Route route;
+    bool was_set;
+    Route before;
+};
+Disposition dispositions[signal_limit];
+SRWLOCK dispositions_guard = SRWLOCK_INIT;
+Lock* terminable = nullptr;  // of the daemon, for `terminate`
+
+struct Dispositions {
+    Dispositions() noexcept { ::AcquireSRWLockExclusive(&dispositions_guard); }
+    ~Dispositions() { ::ReleaseSRWLockExclusive(&dispositions_guard); }
+    Dispositions(const Dispositions&) = delete;
+    Dispositions& operator=(const Dispositions&) = delete;
+    Disposition& operator[](int signum) const noexcept { return dispositions[signum]; }
+};
+
+Route route_of(const Disposition& disposition) noexcept {
+    if (signals_held.load()) return Route::count;
+    return disposition.is_set ? disposition.route : Route::standard;
+}
+
+bool ends_by_default(int signum) noexcept {
+    for (const int fatal : {SIGINT, SIGTERM, SIGABRT, break_signal, kill_signal})
+        if (signum == fatal) return true;
+    return false;
+}
+
+// As the system ends a program at Ctrl-C, so that a batch file sees what happened.
+[[noreturn]] void end_by(int signum) noexcept {
+    const UINT control_c_exit = 0xC000013AU;
+    ::TerminateProcess(::GetCurrentProcess(),
+                       signum == SIGINT ? control_c_exit : static_cast<UINT>(signum));
+    for (;;) ::Sleep(INFINITE);
+}
+
+// In the listener, or in a thread that the system made for a console event. False: nobody wants it.
+bool deliver(int signum) noexcept {
+    Route route;
+    {
+        const Dispositions table;
+        Disposition& mine = table[signum];
+        route = signum == kill_signal ? Route::standard : route_of(mine);
+        if (route == Route::count) {
+            ++mine.count;
+            if (mine.wake) ::SetEvent(mine.wake);
+        }
+    }
+    if (route == Route::terminate) terminate(signum);
+    return route != Route::standard;
+}
+
+// Closing the window, logging off and shutting down end the process when this returns: the time
+// that Windows grants is the program's.
+BOOL WINAPI on_console_event(DWORD event) {
+    const bool interrupt = event == CTRL_C_EVENT || event == CTRL_BREAK_EVENT;
+    if (!deliver(interrupt ? SIGINT : SIGTERM)) return FALSE;
+    if (!interrupt) ::Sleep(60000);
+    return TRUE;
+}
+
+void watch_console() noexcept {
+    static const BOOL watched = ::SetConsoleCtrlHandler(on_console_event, TRUE);
+    static_cast<void>(watched);
+}
+
+// What came while nobody could say what it does.
+void let_go_of_signals() {
+    signals_held.store(false);
+    for (int signum = 1; signum < signal_limit; ++signum) {
+        bool ends = false, held = false;
+        {
+            const Dispositions table;
+            held = table[signum].count > 0 && route_of(table[signum]) != Route::count;
+            ends = held && route_of(table[signum]) == Route::terminate;
+            if (held) table[signum].count = 0;
+        }
+        if (ends) terminate(signum);
+        if (held && ends_by_default(signum) && signum != SIGABRT) deliver(signum);
+    }
+}
+
+}  // namespace
+
+bool set_signals(Plan& plan, Lock& lock, Error& error) {
+    terminable = &lock;
+    for (const int signum : {SIGTERM, SIGINT, break_signal})
+        if (!route(signum, Route::terminate, error)) return false;
+    if (!route(signal_reload, Route::ignore, error)) return false;
+    for (const std::pair<int, Handler>& entry : plan.signal_map) {
+        const SignalAction action = entry.second.callback() ? report_signal : entry.second.action();
+        const Route wanted = action == ignore_signal      ? Route::ignore
+                             : action == default_signal   ? Route::standard
+                             : action == terminate_signal ? Route::terminate
+                                                          : Route::count;
+        if (!route(entry.first, wanted, error)) return false;
+    }
+    let_go_of_signals();
+    return true;
+}
+
+bool take_stderr(Plan& plan, Error& error) {
+    const Handle& log = plan.targets[2] ? plan.targets[2] : plan.null_device;
+    if (plan.streams[2].choice() != Stream::keep_choice && !put(log, 2))
+        return refused(error, "cannot set up descriptor", "2");
+    for (Handle& target : plan.targets) target.close();
+    plan.null_device.close();
+    return true;
+}
+
+bool reopen(int which, const std::string& path, Error& error) {
+    Handle file;
+    if (!open_log(Stream(path), which, file, error)) return false;
+    return put(file, which) || refused(error, "cannot set up descriptor", pure::number(which));
+}
+
+namespace {
+
+bool write_all(HANDLE file, const std::string& text) noexcept {
+    std::size_t at = 0;
+    while (at < text.size()) {
+        DWORD written = 0;
+        const DWORD size = static_cast<DWORD>(length(text.size() - at));
+        if (!::WriteFile(file, text.data() + at, size, &written, nullptr) || written == 0)
+            return false;
+        at += written;
+    }
+    return true;
+}
+
+}  // namespace
+
+void append_line(const Handle& log, const std::string& line) noexcept {
+    if (log) write_all(raw(log), line + "\n");
+}
+
+// ---- Processes ----
+
+namespace {
+
+unsigned long long creation_time(HANDLE process) noexcept {
+    FILETIME born, ignored[3];
+    if (!::GetProcessTimes(process, &born, ignored, ignored + 1, ignored + 2)) return 0;
+    return static_cast<unsigned long long>(born.dwHighDateTime) << 32 | born.dwLowDateTime;
+}
+
+// 0: not to be found.
+long parent_of(long pid) noexcept {
+    const Handle snapshot(owned(::CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0)));
+    PROCESSENTRY32W entry;
+    std::memset(&entry, 0, sizeof entry);
+    entry.dwSize = sizeof entry;
+    if (!snapshot || !::Process32FirstW(raw(snapshot), &entry)) return 0;
+    do {
+        if (static_cast<long>(entry.th32ProcessID) == pid)
+            return static_cast<long>(entry.th32ParentProcessID);
+    } while (::Process32NextW(raw(snapshot), &entry));
+    return 0;
+}
+
+}  // namespace
+
+// A process that has ended but is still named by a PID file is not gone: its daemon has its handle,
+// and is about to name the next one.
+bool open_process(long pid, Identity& identity, Error& error) {
+    identity = Identity();
+    identity.pid = pid;
+    const DWORD look = PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE;
+    const DWORD id = static_cast<DWORD>(pid);
+    identity.handle = owned(::OpenProcess(look | PROCESS_TERMINATE, FALSE, id));
+    if (!identity.handle && ::GetLastError() == ERROR_ACCESS_DENIED)
+        identity.handle = owned(::OpenProcess(look, FALSE, id));  // another user's: alive
+    if (identity.handle) {
+        identity.born = creation_time(raw(identity.handle));
+        return true;
+    }
+    if (::GetLastError() == ERROR_ACCESS_DENIED) return true;
+    return pure::fail(error, errc::not_running, "cannot open process", pure::number(pid),
+                      "not running");
+}
+
+// The daughter's parent, if that is alive and was there before her: her number in the file proves
+// that she is meant, her handle that she is still the same.
+bool daemon_of(const Identity& in_file, Identity& daemon, Error& error) {
+    const long parent = parent_of(in_file.pid);
+    if (parent > 0 && open_process(parent, daemon, error) && !has_ended(raw(daemon.handle)) &&
+        (daemon.born == 0 || in_file.born == 0 || daemon.born <= in_file.born))
+        return true;
+    return pure::fail(error, errc::not_running, "cannot find the daemon of process",
+                      pure::number(in_file.pid), "not running");
+}
+
+bool may_signal(const Identity&, const Found&, Error&) { return true; }
+
+// The exit code tells whose signal it was: of two that end the same process one is lost, and is
+// sent again to the next daughter. (Of two equal ones each takes it for its own, as on Unix.)
+Sent signal(const Identity& identity, int signum) noexcept {
+    const HANDLE process = raw(identity.handle);
+    if (process && has_ended(process)) return Sent::lost;
+    if (!process || !::TerminateProcess(process, static_cast<UINT>(signum))) {
+        const DWORD cause = process ? ::GetLastError() : ERROR_ACCESS_DENIED;
+        if (process && has_ended(process)) return Sent::lost;
+        ::SetLastError(cause);
+        return cause == ERROR_ACCESS_DENIED ? Sent::denied : Sent::failed;
+    }
+    DWORD code = 0;
+    if (::WaitForSingleObject(process, 5000) != WAIT_OBJECT_0 ||
+        !::GetExitCodeProcess(process, &code))
+        return Sent::failed;
+    return code == static_cast<DWORD>(signum) ? Sent::sent : Sent::lost;
+}
+
+Sent ask_to_end(const Identity& identity) noexcept { return os::signal(identity, SIGTERM); }
+
+bool end_process(const Identity& identity) noexcept {
+    return identity.handle && ::TerminateProcess(raw(identity.handle), 9) != 0;
+}
+
+bool await_end(const Identity& identity, const Deadline& deadline) noexcept {
+    const HANDLE process = raw(identity.handle);
+    for (;;) {
+        if (!process) ::Sleep(20);
+        if (process &&
+            ::WaitForSingleObject(process, milliseconds(deadline.left())) != WAIT_TIMEOUT)
+            return true;
+        if (deadline.over()) return false;
+    }
+}
+
+Duration age(const Identity& identity) noexcept {
+    FILETIME time;
+    ::GetSystemTimeAsFileTime(&time);
+    const unsigned long long now =
+        static_cast<unsigned long long>(time.dwHighDateTime) << 32 | time.dwLowDateTime;
+    if (identity.born == 0) return Duration(0);
+    if (now < identity.born + 10000) return Duration(1);
+    return Duration(static_cast<Duration::rep>((now - identity.born) / 10000));
+}
+
+bool is_ancestor(long pid) noexcept {
+    Identity child, parent;
+    Error ignored;
+    long number = self();
+    if (!open_process(number, child, ignored)) return false;
+    for (int depth = 0; depth < 100; ++depth) {
+        number = parent_of(number);
+        // A number that was used again since belongs to someone younger.
+        if (number <= 0 || !open_process(number, parent, ignored) || parent.born > child.born)
+            return false;
+        if (number == pid) return true;
+        child = std::move(parent);
+    }
+    return false;
+}
+
+void pause(Duration span) noexcept { ::Sleep(milliseconds(span)); }
+
+// ---- Signals ----
+
+bool open_wake(Wake& wake, Error& error) {
+    wake.readable = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    return wake.readable || refused(error, "cannot make", "an event for signals");
+}
+
+bool capture(int signum, const Wake& wake, Error& error) {
+    const Dispositions table;
+    Disposition& mine = table[signum];
+    if (mine.wake)
+        return pure::fail(error, errc::invalid_option, "cannot handle", pure::signal_name(signum),
+                          "another SignalHandler has it");
+    mine.was_set = mine.is_set;
+    mine.before = mine.route;
+    // What was counted for signal_map before is still to be handled; anything else is not.
+    if (!mine.is_set || mine.route == Route::ignore) mine.count = 0;
+    mine.wake = raw(wake.readable);
+    return true;
+}
+
+void release(int signum, const Wake& wake) noexcept {
+    const Dispositions table;
+    Disposition& mine = table[signum];
+    if (mine.wake != raw(wake.readable)) return;
+    mine.wake = nullptr;
+    mine.is_set = mine.was_set;
+    mine.route = mine.before;
+}
+
+bool route(int signum, Route route, Error&) {
+    watch_console();
+    const Dispositions table;
+    table[signum].is_set = route != Route::standard;
+    table[signum].route = route;
+    return true;
+}
+
+bool take(int signum) noexcept {
+    const Dispositions table;
+    if (table[signum].count == 0) return false;
+    --table[signum].count;
+    return true;
+}
+
+bool is_pending(int signum) noexcept {
+    const Dispositions table;
+    return table[signum].count > 0;
+}
+
+void drain(const Wake& wake) noexcept { ::ResetEvent(raw(wake.readable)); }
+void ring(const Wake& wake) noexcept { ::SetEvent(raw(wake.readable)); }
+
+int wait_any(const std::intptr_t* handles, int count, const Deadline& deadline) noexcept {
+    HANDLE list[4];
+    DWORD size = 0;
+    for (; size < 4 && static_cast<int>(size) < count; ++size)
+        list[size] = reinterpret_cast<HANDLE>(handles[size]);
+    for (;;) {
+        const DWORD ready =
+            ::WaitForMultipleObjects(size, list, FALSE, milliseconds(deadline.left()));
+        if (ready < size) return static_cast<int>(ready);
+        if (ready == WAIT_FAILED) return count - 1;  // no HANDLE to wait for: as if it were ready
+        if (deadline.over()) return -1;
+    }
+}
+
+const std::vector<std::pair<int, const char*>>& signal_names() {
+    static const auto& names = *new std::vector<std::pair<int, const char*>>{
+        {SIGINT, "SIGINT"},   {SIGILL, "SIGILL"},         {6, "signal 6"},
+        {SIGFPE, "SIGFPE"},   {kill_signal, "SIGKILL"},   {SIGSEGV, "SIGSEGV"},
+        {SIGTERM, "SIGTERM"}, {break_signal, "SIGBREAK"}, {SIGABRT, "SIGABRT"}};
+    return names;
+}
+
+// 0 and 1 are what a process ends with by itself: they cannot be told from an order to end.
+bool is_sendable(int signum) noexcept { return signum >= 2 && signum < signal_limit; }
+
+// 6 arrives as SIGABRT.
+bool is_catchable(int signum) noexcept {
+    for (const int never : {SIGILL, 6, SIGFPE, kill_signal, SIGSEGV})
+        if (signum == never) return false;
+    return is_sendable(signum);
+}
+
+bool terminal_is_gone() noexcept { return false; }  // Windows says so by a console event
+
+void terminate(int signum) noexcept {
+    Lock* const lock = terminable;
+    if (lock && lock->file && lock->owner == self()) {
+        if (lock->receiver) {
+            ::AcquireSRWLockExclusive(&lock->receiver->writing);
+            lock->receiver->closed = true;  // no number is written any more
+            ::ReleaseSRWLockExclusive(&lock->receiver->writing);
+        }
+        empty_and_remove(*lock);
+    }
+    end_by(signum);
+}
+
+// ---- The process ----
+
+std::string environment(const char* name) { return narrow(variable(wide(name).c_str())); }
+
+bool tell_manager(const std::string&) noexcept { return false; }
+Duration watchdog() noexcept { return no_limit; }
+
+void print(int stream, const std::string& line) noexcept {
+    std::fflush(nullptr);  // after what stdio holds
+    const HANDLE out = ::GetStdHandle(standard_handle(stream));
+    DWORD mode = 0, written = 0;
+    if (!out || out == INVALID_HANDLE_VALUE) return;
+    if (::GetConsoleMode(out, &mode)) {  // in its own code page UTF-8 would be garbled
+        const std::wstring text = wide(line + "\r\n");
+        ::WriteConsoleW(out, text.data(), static_cast<DWORD>(text.size()), &written, nullptr);
+    } else {
+        write_all(out, line + "\n");
+    }
+}
+
+void at_exit(void (*function)()) noexcept {
+    static bool registered = false;
+    if (!registered) registered = std::atexit(function) == 0;
+}
+
+void leave(int status) noexcept { ::_exit(status); }
+
+}  // namespace os
+}  // namespace detail
+}  // namespace daemonize
+
+#endif  // DAEMONIZE_WINDOWS
 
 // >>end -------------------------------------------------------------------------------------------
 #endif  // DAEMONIZE_IMPLEMENTATION
