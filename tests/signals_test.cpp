@@ -490,16 +490,23 @@ TEST_CASE("G7 root signals through a user's file only that user's own process") 
 TEST_CASE("G7 the record lock, dropped by the daemon's own open and close, is taken again") {
     SKIP_UNLESS(!generic(), "no record lock");
     const Victim daemon;
-    check_started(daemon, daemon.start({"open", "touch-pidfile", "say=dropped", "sleep=400",
-                                        "ready", "say=healed", "wait"}));
+    const auto dropped = [&] { return record_owner(daemon.pidfile) == 0; };
+    const auto healed = [&] { return record_owner(daemon.pidfile) == daemon.pid(); };
+    // In the start: ready() takes it again.
+    check_started(daemon, daemon.start({"by-hand=1", "open", "touch-pidfile", "ready", "wait"}));
+    check_ends(daemon, 128 + SIGTERM);
+    // While it runs: whoever waits for signals takes it again.
+    const Outcome launcher = daemon.start({"open", "touch-pidfile", "say=dropped", "sleep=2500",
+                                           "wait-term"});
+    REQUIRE(launcher.status == 0);
     REQUIRE(daemon.logs("dropped"));
-    CHECK(record_owner(daemon.pidfile) == 0);
-    const Outcome said = run(Launch(Strings{program("subject"), "status", "--pidfile", daemon.pidfile}));
+    CHECK(dropped());
+    const Outcome said = run({{program("subject"), "status", "--pidfile", daemon.pidfile}});
     INFO(said.text());
     CHECK(said.status == 4);
     CHECK(contains(said.out + said.err, std::to_string(daemon.pid())));  // how to stop it by hand
-    REQUIRE(daemon.logs("healed"));
-    CHECK(record_owner(daemon.pidfile) == daemon.pid());
+    CHECK(eventually(healed));
+    check_ends(daemon);
 }
 
 TEST_CASE("G7 a recycled number: the new owner is not signalled") {

@@ -4,16 +4,80 @@
 #include "daemonize.hpp"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <thread>
+
+#ifdef _WIN32
+#include <io.h>
+#include <process.h>
+#include <sys/stat.h>
+#include <windows.h>
+#else
+#include <pthread.h>
+#include <unistd.h>
+#endif
 
 namespace {
+
+// What each system has a way of its own for.
+#ifdef _WIN32
+const int user_signal = 30;
+void sleep_for(long ms) { Sleep(static_cast<DWORD>(ms)); }
+int open_to_append(const char* path) {
+    return _open(path, _O_WRONLY | _O_APPEND | _O_CREAT | _O_BINARY, _S_IREAD | _S_IWRITE);
+}
+bool write_text(int file, const char* text, unsigned size) {
+    return _write(file, text, size) == static_cast<int>(size);
+}
+void close_file(int file) { _close(file); }
+unsigned __stdcall idle(void*) {
+    for (;;) Sleep(INFINITE);
+}
+void start_thread() { _beginthreadex(nullptr, 0, idle, nullptr, 0, nullptr); }
+long start_sleep() {
+    STARTUPINFOW info = {};
+    info.cb = sizeof info;
+    PROCESS_INFORMATION made;
+    wchar_t command[] = L"ping -n 300 127.0.0.1";
+    if (!CreateProcessW(nullptr, command, nullptr, nullptr, FALSE, 0, nullptr, nullptr, &info,
+                        &made))
+        return 0;
+    CloseHandle(made.hThread);
+    CloseHandle(made.hProcess);
+    return static_cast<long>(made.dwProcessId);
+}
+#else
+const int user_signal = SIGUSR1;
+void sleep_for(long ms) {
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&time, nullptr);
+}
+int open_to_append(const char* path) { return open(path, O_WRONLY | O_APPEND | O_CREAT, 0644); }
+bool write_text(int file, const char* text, unsigned size) {
+    return write(file, text, size) == static_cast<ssize_t>(size);
+}
+void close_file(int file) { close(file); }
+void* idle(void*) {
+    for (;;) pause();
+}
+void start_thread() {
+    pthread_t thread;
+    pthread_create(&thread, nullptr, idle, nullptr);
+}
+long start_sleep() {
+    const pid_t child = fork();
+    if (child == 0) {
+        // Until ready, 2 is the launcher's: who waits for its end of file would wait for the child.
+        dup2(1, 2);
+        execlp("sleep", "sleep", "300", static_cast<char*>(nullptr));
+        _exit(127);
+    }
+    return child;
+}
+#endif
 
 using daemonize::DaemonContext;
 using std::chrono::milliseconds;
@@ -107,33 +171,15 @@ const char* parse(int argc, char** argv, DaemonContext& context) {
 }
 
 void append_a() {
-    const int file = open(behaviour.atexit_file.c_str(), O_WRONLY | O_APPEND | O_CREAT, 0644);
-    if (file < 0 || write(file, "A\n", 2) != 2) std::perror("subject: --atexit-file");
-    if (file >= 0) ::close(file);
-}
-
-void* idle(void*) {
-    for (;;) pause();
+    const int file = open_to_append(behaviour.atexit_file.c_str());
+    if (file < 0 || !write_text(file, "A\n", 2)) std::perror("subject: --atexit-file");
+    if (file >= 0) close_file(file);
 }
 
 void before_the_start() {
     if (!behaviour.say.empty()) std::fputs(behaviour.say.c_str(), stdout);
     if (!behaviour.atexit_file.empty()) std::atexit(append_a);
-    for (long i = 0; i < behaviour.threads; ++i) {
-        pthread_t thread;
-        pthread_create(&thread, nullptr, idle, nullptr);
-    }
-}
-
-void start_child() {
-    const pid_t child = fork();
-    if (child == 0) {
-        // Until ready, 2 is the launcher's: who waits for its end of file would wait for the child.
-        dup2(1, 2);
-        execlp("sleep", "sleep", "300", static_cast<char*>(nullptr));
-        _exit(127);
-    }
-    say("child=" + std::to_string(child) + "\n");
+    for (long i = 0; i < behaviour.threads; ++i) start_thread();
 }
 
 int body(DaemonContext& daemon) {
@@ -143,20 +189,20 @@ int body(DaemonContext& daemon) {
         if (!daemon.reopen_streams(error)) std::fprintf(stderr, "%s\n", error.text.c_str());
         say("hup\n");
     };
-    signals.on(SIGUSR1, [](int) { say("usr1\n"); });
+    signals.on(user_signal, [](int) { say("usr1\n"); });
     if (behaviour.ignore_term) signals.sigterm = daemonize::ignore_signal;
 
     if (behaviour.has_payload) say("payload=" + daemon.payload + "\n");
-    std::this_thread::sleep_for(milliseconds(behaviour.ready_delay));
+    sleep_for(behaviour.ready_delay);
     if (behaviour.abort_init) std::abort();
     if (behaviour.exit_init >= 0) _exit(static_cast<int>(behaviour.exit_init));
     if (behaviour.has_fail_init) daemon.fail(behaviour.fail_init);
-    if (behaviour.child) start_child();
+    if (behaviour.child) say("child=" + std::to_string(start_sleep()) + "\n");
 
     signals.start();
     daemon.ready();
     signals.wait();
-    std::this_thread::sleep_for(milliseconds(behaviour.term_delay));  // a second signal too
+    sleep_for(behaviour.term_delay);  // a second signal too
     return 0;
 }
 

@@ -10,9 +10,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -108,35 +110,45 @@ int wait_code(pid_t child) {
 
 // ---- Acts ---------------------------------------------------------------------------------------
 
+// The number that a wait returned, and how long it took.
+void say_got(int signum, long long began, const std::string& more = "") {
+    say("got=" + std::to_string(signum) + more + " ms=" + std::to_string(now_ms() - began));
+}
+
 bool act_of_waiting(Watcher& w, const std::string& act, const std::string& value) {
+    static const char* const acts[] = {"wait",       "wait-for", "wait-until", "poll",
+                                       "wait-input", "native",   "until-term"};
+    if (std::find(std::begin(acts), std::end(acts), act) == std::end(acts)) return false;
     const long long began = now_ms();
-    const auto took = [began] { return " ms=" + std::to_string(now_ms() - began); };
-    if (act == "wait") say("got=" + std::to_string(w.handler().wait()));
-    else if (act == "wait-for")
-        say("got=" + std::to_string(w.handler().wait_for(milliseconds(number(value)))) + took());
-    else if (act == "wait-until")
-        say("got=" + std::to_string(w.handler().wait_until(std::chrono::steady_clock::now() +
-                                                          milliseconds(number(value)))) + took());
-    else if (act == "poll") say("got=" + std::to_string(w.handler().poll()) + took());
-    else if (act == "wait-input") {
-        const int signum = w.handler().wait_for_input(0, value.empty() ? daemonize::no_limit
-                                                         : milliseconds(number(value)));
+    const milliseconds limit(number(value));
+    SignalHandler& signals = w.handler();
+    if (act == "wait") {
+        say("got=" + std::to_string(signals.wait()));
+    } else if (act == "wait-for") {
+        const int signum = signals.wait_for(limit);
+        say_got(signum, began);
+    } else if (act == "wait-until") {
+        const int signum = signals.wait_until(std::chrono::steady_clock::now() + limit);
+        say_got(signum, began);
+    } else if (act == "poll") {
+        const int signum = signals.poll();
+        say_got(signum, began);
+    } else if (act == "wait-input") {
+        const int signum = signals.wait_for_input(0, value.empty() ? daemonize::no_limit : limit);
         pollfd input = {0, POLLIN, 0};
-        say("got=" + std::to_string(signum) + " input=" + std::to_string(::poll(&input, 1, 0) > 0) +
-            took());
+        say_got(signum, began, ::poll(&input, 1, 0) > 0 ? " input=1" : " input=0");
     } else if (act == "native") {
-        pollfd ready = {static_cast<int>(w.handler().native_handle()), POLLIN, 0};
+        pollfd ready = {static_cast<int>(signals.native_handle()), POLLIN, 0};
         int n = 0;
-        do n = ::poll(&ready, 1, static_cast<int>(number(value)));
+        do n = ::poll(&ready, 1, static_cast<int>(limit.count()));
         while (n < 0 && errno == EINTR);
         say("ready=" + std::to_string(n));
-    } else if (act == "until-term") {
-        for (;;) {
-            const int signum = w.handler().wait();
+    } else {
+        for (int signum = 0; signum != SIGTERM;) {
+            signum = signals.wait();
             say("got=" + std::to_string(signum));
-            if (signum == SIGTERM) break;
         }
-    } else return false;
+    }
     return true;
 }
 
