@@ -539,6 +539,7 @@ struct Found {
     bool trusted = true;  // P6: nobody else could have written it
     bool proves = false;  // this system names the owner of a lock
     long owner = 0;       // the process that holds the record lock; 0 none, -1 not nameable
+    long reader = 0;      // one that keeps a daemon from taking it, likewise
     long file_user = 0;
     std::string text;
     unsigned long long device = 0, inode = 0;
@@ -839,6 +840,12 @@ std::string unproven_text(Verdict verdict, const os::Found& found, long pid,
     }
 }
 
+// A lock that others may share: no daemon has it, and none can take it.
+std::string reader_text(const os::Found& found) {
+    if (found.reader > 0) return "a reader, process " + number(found.reader) + ", holds the lock";
+    return "a reader (another program that has it open) holds the lock";
+}
+
 // ---- Where the program was started from (the table of detach_process) ----
 
 struct Decision {
@@ -1115,9 +1122,9 @@ bool refuse(const os::Found& found, pure::Verdict verdict, long pid, const std::
     if (verdict == pure::Verdict::proven)
         return pure::fail(error, errc::already_running, "cannot lock", pure::path(path),
                           "already running as process " + shown_pid(pid));
-    return pure::fail(error, errc::unproven_holder, "cannot lock", pure::path(path),
-                      found.locked ? pure::unproven_text(verdict, found, pid, why)
-                                   : "another program has it open");
+    return pure::fail(
+        error, errc::unproven_holder, "cannot lock", pure::path(path),
+        found.locked ? pure::unproven_text(verdict, found, pid, why) : pure::reader_text(found));
 }
 
 // Waits for the end of a proven holder until `wait` is over, for an unproven lock until `patience`
@@ -1573,6 +1580,11 @@ void start_daemon(Session& s, DaemonContext& context) {
     if (!s.by_hand) context.ready();
 }
 
+void close_targets(os::Plan& plan) {
+    for (os::Handle& target : plan.targets) target.close();
+    plan.null_device.close();
+}
+
 void mark_open(Session& s, Role role) {
     s.role = role;
     s.process = os::self();
@@ -1610,6 +1622,7 @@ bool start_session(Session& s, DaemonContext& context, bool kept, Error& error) 
     hold.take();
     if (!os::open_streams(s.plan, error)) {  // 5
         os::unlock(s.lock, os::Removal::any);
+        close_targets(s.plan);
         return false;
     }
     os::Launch* launch = nullptr;
@@ -1620,8 +1633,8 @@ bool start_session(Session& s, DaemonContext& context, bool kept, Error& error) 
         setup_is_over = setup_is_over || launch != nullptr;
         const bool accepted = launch && watch_over(s, launch, context.ready_timeout, failure);
         if (!launch) os::unlock(s.lock, os::Removal::any);
-        for (os::Handle& target : s.plan.targets) target.close();
-        s.plan.null_device.close();
+        close_targets(s.plan);
+
         s.after_start = accepted;
         error = failure;
         return accepted;
@@ -3432,6 +3445,7 @@ bool look(const std::string& path, Found& found, Error& error) {
     // Asked first: a lock of ours, however short, would make a start fail that comes meanwhile.
     found.owner = entry_owner(file.fd(), F_RDLCK);
     found.locked = found.owner != 0;
+    if (!found.locked) found.reader = entry_owner(file.fd(), F_WRLCK);
     if (!found.locked) {
         if (::flock(file.fd(), LOCK_SH | LOCK_NB) != 0)
             found.locked = true;
@@ -3456,7 +3470,7 @@ struct Launch {
     pid_t leader = 0, daemon = 0;
     bool stays = false;  // the intermediate, until the verdict
     bool was_subreaper = false, made_subreaper = false, changed_sigchld = false;
-    bool end_of_file = false;
+    bool end_of_file = false, ended = false;  // nothing more, or no daemon any more
     struct sigaction sigchld;
     std::string received;
 };
@@ -3467,16 +3481,17 @@ void close_channel_in_child() noexcept {
     if (open_channel) open_channel->end.close();
 }
 
-// Root writes only where root alone can have put the name: each directory up to the top.
+// Root writes only where root alone can have put the name: each directory up to the top. Above the
+// log's own a sticky one will do: nobody can replace there what belongs to root.
 bool is_roots_alone(const std::string& path) {
     char* const resolved = ::realpath(path.substr(0, path.rfind('/') + 1).c_str(), nullptr);
     if (!resolved) return true;  // it will fail, and say so, when it is opened
     std::string directory = resolved;
     std::free(resolved);
-    for (;;) {
+    for (mode_t enough = 0;; enough = S_ISVTX) {
         struct stat st;
-        if (::lstat(directory.c_str(), &st) != 0 || st.st_uid != 0 || (st.st_mode & 022) != 0)
-            return false;
+        if (::lstat(directory.c_str(), &st) != 0 || st.st_uid != 0) return false;
+        if ((st.st_mode & 022) != 0 && (st.st_mode & enough) == 0) return false;
         if (directory == "/") return true;
         const std::size_t slash = directory.rfind('/');
         directory.resize(slash == 0 ? 1 : slash);
@@ -3640,7 +3655,7 @@ inline void daemonize_wake(int) {}  // its only use is to end a pselect()
 }
 
 // Step 8. Returns in the daemon only.
-void be_intermediate(int channel, bool stays, Lock& lock) {
+void be_intermediate(int channel, int launchers_end, bool stays, Lock& lock) {
     Report report;
     report.word = Report::failed;
     report.exit_code = 1;
@@ -3663,6 +3678,7 @@ void be_intermediate(int channel, bool stays, Lock& lock) {
     send_report(channel, report);
     if (!stays) ::_exit(0);
     lock.file.close();
+    { const Handle copy(launchers_end); }  // else the launcher's end would never be an end of file
     attend(channel, daemon);
 }
 
@@ -3707,7 +3723,7 @@ Role detach(Plan& plan, Lock& lock, SignalHold& hold, Channel*& channel, Launch*
     own_fork = true;
     const pid_t leader = mine->stays ? ::fork() : DAEMONIZE_LIGHT_FORK();
     if (leader == 0) {
-        be_intermediate(channel->end.fd(), mine->stays, lock);
+        be_intermediate(channel->end.fd(), mine->channel.fd(), mine->stays, lock);
         own_fork = false;
         open_channel = channel;
         note(plan, "intermediate process", mine->stays ? "stayed until ready" : "left at once");
@@ -3748,7 +3764,9 @@ bool next_report(Launch& launch, Report& report) {
     for (;;) {
         while (pure::unpack(launch.received, report)) {
             if (report.pid) launch.daemon = static_cast<pid_t>(report.pid);
+            launch.ended = launch.ended || report.word == Report::ended;
             if (report.word != Report::born) return true;
+
             launch.watch = launch.stays ? Handle() : Handle(open_pidfd(report.pid));
         }
         char buffer[4096];
@@ -3822,15 +3840,15 @@ void reap(pid_t pid) {
 void destroy(Launch& launch) {
     int code = 0;
     if (launch.stays) {
-        const bool attended = launch.daemon && has_ended(launch.leader, false, code) == 0;
+        const bool attended =
+            launch.daemon && !launch.ended && has_ended(launch.leader, false, code) == 0;
         if (attended) ::kill(launch.daemon, SIGKILL);
         const Deadline deadline{Duration(5000)};
-        Report report;
-        while (attended && !launch.end_of_file && !deadline.over()) {
-            report = Report();
-            if (next_report(launch, report) && report.word == Report::ended) break;
+        while (attended && !launch.ended && !launch.end_of_file && !deadline.over()) {
+            Report report;
             struct pollfd fd = {launch.channel.fd(), POLLIN, 0};
-            if (!launch.end_of_file) ::poll(&fd, 1, poll_timeout(deadline.left()));
+            if (!next_report(launch, report) && !launch.end_of_file)
+                ::poll(&fd, 1, poll_timeout(deadline.left()));
         }
     }
     ::kill(launch.leader, SIGKILL);
@@ -4210,7 +4228,7 @@ Sent signal(const Identity& identity, int signum) noexcept {
     } else {
         errno = ENOSYS;
     }
-    if (rc != 0 && (errno == ENOSYS || (errno == EPERM && !identity.handle))) {
+    if (rc != 0 && (errno == ENOSYS || errno == EPERM)) {  // EPERM: a filter's, or the real one
         if (!is_same_process(identity)) return Sent::gone;
         rc = ::kill(static_cast<pid_t>(identity.pid), signum);
     }
@@ -4494,24 +4512,15 @@ Manager& manager() {
     return instance;
 }
 
-void read_manager(Manager& m) {
-    m.address = environment("NOTIFY_SOCKET");
-    m.watchdog =
-        pure::watchdog_interval(environment("WATCHDOG_USEC"), environment("WATCHDOG_PID"), self());
-}
-
 void adopt_manager() noexcept {
     Manager& m = manager();
-    if (!m.adopted) read_manager(m);
-    m.adopted = true;
-    for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}) ::unsetenv(name);
-}
+    if (!m.adopted) {
+        m.address = environment("NOTIFY_SOCKET");
+        m.watchdog = watchdog();
+        m.adopted = true;
+    }
 
-Manager current_manager() {
-    if (manager().adopted) return manager();
-    Manager seen;
-    read_manager(seen);
-    return seen;
+    for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}) ::unsetenv(name);
 }
 
 }  // namespace
@@ -4522,7 +4531,9 @@ std::string environment(const char* name) {
 }
 
 bool tell_manager(const std::string& assignments) noexcept {
-    const std::string address = current_manager().address;
+    const std::string address =
+        manager().adopted ? manager().address : environment("NOTIFY_SOCKET");
+
     struct sockaddr_un name;
     if (address.empty() || (address[0] != '/' && address[0] != '@') ||
         address.size() >= sizeof name.sun_path)
@@ -4543,7 +4554,11 @@ bool tell_manager(const std::string& assignments) noexcept {
                     size) == static_cast<ssize_t>(assignments.size());
 }
 
-Duration watchdog() noexcept { return current_manager().watchdog; }
+Duration watchdog() noexcept {
+    if (manager().adopted) return manager().watchdog;
+    return pure::watchdog_interval(environment("WATCHDOG_USEC"), environment("WATCHDOG_PID"),
+                                   self());
+}
 
 void print(int stream, const std::string& line) noexcept {
     std::fflush(nullptr);  // after what stdio holds

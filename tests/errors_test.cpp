@@ -114,10 +114,11 @@ TEST_CASE("Bad input: a directory to go to that is missing, closed, or none") {
                  {"'/no/such/place'", "No such file or directory"});
     const std::string file = daemon.dir.file("file", "");
     check_failed(daemon, daemon.start({"--chdir", file}), 1, {"'" + file + "'", "Not a directory"});
-    if (!is_root()) return;
-    const std::string closed = daemon.dir.directory("closed", 0700);
-    check_failed(daemon, daemon.start({"--chdir", closed, "--user", "nobody"}), 1,
-                 {"'" + closed + "'", "Permission denied"});
+    const std::string closed = daemon.dir.directory("closed", 0);
+    Strings words = {program("victim"), "chdir=" + closed, "open", "wait"};
+    Launch launch(words);
+    if (is_root()) launch.before_exec = become_nobody;
+    check_refused(run(launch), {"'" + closed + "'", "Permission denied"}, "victim");
 }
 
 TEST_CASE("Bad input: a jail that is missing or none") {
