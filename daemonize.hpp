@@ -4924,8 +4924,9 @@ struct Birthplace {
     wchar_t* environment = nullptr;
     const wchar_t* directory = nullptr;
     DWORD flags = 0;
-    HANDLE job = nullptr, streams = nullptr;
-    HANDLE inherited[2] = {nullptr, nullptr};
+    HANDLE job = nullptr;
+    HANDLE streams[3] = {nullptr, nullptr, nullptr};
+    std::vector<HANDLE> inherited;
 };
 
 // In its job from the first moment: put there afterwards, it would outlive a creator that is killed
@@ -4936,11 +4937,13 @@ bool create_suspended(Birthplace& place, Child& child) {
     std::memset(&info, 0, sizeof info);
     info.StartupInfo.cb = sizeof info;
     info.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
-    info.StartupInfo.hStdInput = info.StartupInfo.hStdOutput = info.StartupInfo.hStdError =
-        place.streams;
+    info.StartupInfo.hStdInput = place.streams[0];
+    info.StartupInfo.hStdOutput = place.streams[1];
+    info.StartupInfo.hStdError = place.streams[2];
     if (!attributes.make(2)) return false;
-    const bool inherits = place.inherited[0] != nullptr;
-    if (inherits && !attributes.set(handle_list_attribute, place.inherited, sizeof place.inherited))
+    const bool inherits = !place.inherited.empty();
+    if (inherits && !attributes.set(handle_list_attribute, place.inherited.data(),
+                                    place.inherited.size() * sizeof(HANDLE)))
         return false;
     const bool born_in_job =
         place.job && attributes.set(job_list_attribute, &place.job, sizeof place.job);
@@ -5529,11 +5532,12 @@ bool hand_over(Card& card, Launch& launch, const Lock& lock, const Child& child)
 // The program once more. False: nothing of it is left.
 bool relaunch(const Plan& plan, const Lock& lock, Launch& launch) {
     const Handle card = make_section(sizeof(Card)), shown = inheritable_card(card);
-    const Handle null = inheritable_null();
+    // One for each stream: a C runtime that replaces descriptor 0 closes what 1 and 2 had shared.
+    const Handle nulls[3] = {inheritable_null(), inheritable_null(), inheritable_null()};
     Card* const view = card ? static_cast<Card*>(::MapViewOfFile(
                                   raw(card), FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0))
                             : nullptr;
-    if (!view || !shown || !null) return false;
+    if (!view || !shown || !nulls[0] || !nulls[1] || !nulls[2]) return false;
     view->nonce = make_nonce();
     std::vector<wchar_t> environment =
         environment_with(pure::switch_text(as_number(raw(shown)), view->nonce));
@@ -5543,8 +5547,11 @@ bool relaunch(const Plan& plan, const Lock& lock, Launch& launch) {
     place.environment = environment.data();
     place.directory = early.directory_size > 0 ? early.directory : nullptr;
     place.job = raw(launch.job);
-    place.streams = place.inherited[0] = raw(null);
-    place.inherited[1] = raw(shown);
+    place.inherited.push_back(raw(shown));
+    for (int which = 0; which < 3; ++which) {
+        place.streams[which] = raw(nulls[which]);
+        place.inherited.push_back(raw(nulls[which]));
+    }
     Child child;
     bool in_job = false;
     bool done = create_daemon(place, child, in_job);
