@@ -522,6 +522,8 @@ Facts facts(pid_t pid) {
         if (name == "SigIgn") in >> std::hex >> found.ignored;
         if (name == "SigCgt") in >> std::hex >> found.caught;
     }
+    // 32 and 33 are the C library's own: who was started with them ignored cannot change it.
+    found.ignored &= ~(3ULL << 31);
     return found;
 }
 
