@@ -198,6 +198,7 @@ TEST_CASE("C2 locked by no daemon of ours: nobody is killed, and it says so") {
 }
 
 TEST_CASE("C2 the process is gone and a stopped launcher keeps its duplicate: not too early") {
+    SKIP_UNLESS(!generic(), "POSIX does not tell a process from the corpse that its parent keeps");
     const Victim daemon;
     Running launcher(daemon.launch({"by-hand=1", "open", "say=open", "sleep=400", "ready",
                                     "say=ready", "wait-term"}));
@@ -265,7 +266,7 @@ TEST_CASE("C3 status: uptime is counted from the process's own start") {
     const Outcome api = run({{program("victim"), "status=" + daemon.pidfile}});
     INFO(api.text());
     const long uptime = to_long(value_in(api.out, "uptime"));
-    CHECK(uptime >= 600);
+    if (!generic()) CHECK(uptime >= 600);  // there the system does not tell: 0
     CHECK(uptime < 700 + patience().count());
 }
 
