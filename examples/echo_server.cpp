@@ -132,11 +132,16 @@ int main(int argc, char** argv) {
         const std::string option = argv[i];
         if (i + 1 == argc) return wrong("an option that is unknown or lacks its value", argv[i]);
         const char* const value = argv[i + 1];
-        if (option == "--port") port = std::atoi(value);
-        else if (option == "--user") context.uid = value;
-        else if (option == "--pidfile") context.pidfile = value;
-        else if (option == "--log") context.standard_output = value;
-        else return wrong("unknown option", argv[i]);
+        if (option == "--port")
+            port = std::atoi(value);
+        else if (option == "--user")
+            context.uid = value;
+        else if (option == "--pidfile")
+            context.pidfile = value;
+        else if (option == "--log")
+            context.standard_output = value;
+        else
+            return wrong("unknown option", argv[i]);
     }
     if (port < 1 || port > 65535) return wrong("no port", std::to_string(port).c_str());
 

@@ -21,9 +21,7 @@ namespace {
 
 unsigned long long bytes = 0, reads = 0;
 
-void tell() {
-    std::fprintf(stderr, "signals: %llu bytes in %llu reads\n", bytes, reads);
-}
+void tell() { std::fprintf(stderr, "signals: %llu bytes in %llu reads\n", bytes, reads); }
 
 // False at the end of the input and where the output takes no more.
 bool copy_piece() {
