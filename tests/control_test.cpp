@@ -59,6 +59,7 @@ TEST_CASE("C1 run stays in the foreground, and Ctrl-C ends it properly") {
     const Daemon daemon;
     Running front(Launch(daemon.words("run")));
     REQUIRE(eventually([&] { return daemon.pid() == front.pid(); }));
+    REQUIRE(waits_for_signals(front.pid()));
     CHECK(run(Launch(daemon.words("status"))).status == 0);
     front.signal(SIGINT);
     const Outcome said = front.finish();
@@ -171,7 +172,7 @@ TEST_CASE("C2 stop of oneself or of an ancestor is refused") {
     check_ends(daemon, 128 + SIGTERM);
 
     // A script that the daemon itself runs calls `stop`: it would wait for its own end.
-    const std::string stop = program("subject") + " stop --pidfile " + daemon.pidfile;
+    const std::string stop = "exec " + program("subject") + " stop --pidfile " + daemon.pidfile;
     check_started(daemon, daemon.start({"open", "system=" + stop, "say=survived", "wait"}));
     REQUIRE(daemon.logs("survived"));
     INFO(slurp(daemon.log));

@@ -230,6 +230,7 @@ TEST_CASE("S11 the foreground forks nothing and takes any number of threads") {
     const Daemon daemon;
     Running program(Launch(daemon.words("run", {"--threads", "2"})));
     CHECK(eventually([&] { return daemon.pid() == program.pid(); }));
+    REQUIRE(waits_for_signals(program.pid()));
     program.signal(SIGTERM);
     CHECK(program.finish().status == 0);
 }

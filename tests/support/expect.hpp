@@ -119,6 +119,15 @@ inline void check_ends(const Daemon& daemon, int status = 0) {
     CHECK_FALSE(exists(daemon.pidfile));
 }
 
+// The subject's SignalHandler has taken over and waits: from here on SIGTERM is an orderly end.
+inline bool waits_for_signals(pid_t pid) {
+    const std::uint64_t taken = set_of({SIGHUP, SIGINT, SIGABRT, SIGUSR1, SIGTERM});
+    return eventually([&] {
+        const Facts seen = facts(pid);
+        return (seen.caught & taken) == taken && seen.state == 'S';
+    });
+}
+
 // As on a kernel without these calls; see deny.cpp.
 inline Strings denied(const Strings& calls, const Strings& command) {
     return Strings{program("deny")} + calls + Strings{"--"} + command;
