@@ -90,6 +90,9 @@ int echo(daemonize::DaemonContext& daemon) {
     daemon.ready();
     say("listening");
 
+    // Under a manager with a watchdog signals.poll() tells it in time that the loop still turns.
+    const daemonize::Duration interval = daemonize::watchdog_interval();
+    const int round = interval == daemonize::no_limit ? -1 : static_cast<int>(interval.count());
     std::vector<Client> clients;
     std::vector<pollfd> sources;
     for (;;) {
@@ -99,7 +102,8 @@ int echo(daemonize::DaemonContext& daemon) {
             const short wanted = client.pending.empty() ? POLLIN : POLLOUT;
             sources.push_back(pollfd{client.fd, wanted, 0});
         }
-        if (::poll(sources.data(), static_cast<nfds_t>(sources.size()), -1) < 0 && errno != EINTR)
+        if (::poll(sources.data(), static_cast<nfds_t>(sources.size()), round) < 0 &&
+            errno != EINTR)
             daemon.fail(std::string("cannot poll: ") + std::strerror(errno));
         if (signals.poll() != daemonize::no_signal) break;
 
