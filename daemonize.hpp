@@ -2765,7 +2765,7 @@ std::string own_name() { return ::getprogname(); }
 #elif DAEMONIZE_ON_LINUX && defined(_GNU_SOURCE)
 std::string own_name() { return program_invocation_short_name; }
 #else
-std::string own_name() { return "daemon"; }
+std::string own_name();
 #endif
 
 // macOS declares int where others have gid_t: the type is taken from the function.
@@ -2805,6 +2805,15 @@ std::string read_small(const char* path) {
         text.append(buffer, static_cast<std::size_t>(n));
     return text;
 }
+
+#if !DAEMONIZE_HAVE_GETPROGNAME && !(DAEMONIZE_ON_LINUX && defined(_GNU_SOURCE))
+// POSIX does not tell it; where there is a /proc like Linux's, that does.
+std::string own_name() {
+    std::string name = read_small("/proc/self/comm");
+    while (!name.empty() && name.back() == '\n') name.pop_back();
+    return name.empty() ? "daemon" : name;
+}
+#endif
 
 // The value of "Name:" in /proc/.../status; "" without it.
 std::string status_field(const std::string& text, const std::string& name) {
@@ -4029,13 +4038,17 @@ bool prove_drop(const Plan& plan, Error& error) {
                                "they could be regained");
 }
 
+std::string identity_text(const Plan& plan) {
+    if (!plan.sets_uid) return "group " + pure::number(plan.gid);
+    return "user " + (plan.user.empty() ? pure::number(plan.uid) : pure::quote(plan.user));
+}
+
 bool drop(Plan& plan, Lock& lock, Error& error) {
     if (!plan.drops) return enter_directories(plan, lock, error);
     std::vector<gid_t> groups;
     for (const long group : plan.groups) groups.push_back(static_cast<gid_t>(group));
     if (::setgroups(groups.size(), groups.data()) != 0)
-        return refused(error, "cannot set the groups of user",
-                       plan.user.empty() ? pure::number(plan.uid) : pure::quote(plan.user));
+        return refused(error, "cannot set the groups of", identity_text(plan));
     if (!set_gids(static_cast<gid_t>(plan.gid)))
         return refused(error, "cannot change to group", pure::number(plan.gid));
     if (!open_late_streams(plan, error) || !enter_directories(plan, lock, error)) return false;
@@ -4287,13 +4300,18 @@ Duration age(const Identity& identity) noexcept {
 #endif
 }
 
+// Without /proc the session tells: a daemon's is its own, and who led it has left.
 bool is_ancestor(long pid) noexcept {
     long parent = static_cast<long>(::getppid());
     for (int depth = 0; depth < 1000 && parent > 1; ++depth) {
         if (parent == pid) return true;
-        parent = read_stat(parent).parent;
+        const Stat stat = read_stat(parent);
+        if (!stat.there) break;
+        parent = stat.parent;
     }
-    return false;
+    const pid_t session = ::getsid(0);
+    return parent > 1 && session == ::getsid(static_cast<pid_t>(pid)) && ::kill(session, 0) != 0 &&
+           errno == ESRCH;
 }
 
 void pause(Duration span) noexcept {
