@@ -1,3 +1,107 @@
+// daemonize.hpp 1.0.0: turns any program into a well-behaved daemon, on Unix and on Windows.
+// One C++11 header; needs nothing but the standard library. MIT licence: its text is at the end.
+//
+// QUICK START
+//
+//     #define DAEMONIZE_IMPLEMENTATION           // in exactly one .cpp
+//     #include "daemonize.hpp"
+//
+//     int main(int argc, char** argv) {          // ticker start | stop | reload | ...
+//         daemonize::DaemonContext context;
+//         context.pidfile = "/run/ticker.pid";
+//         context.standard_output = "/var/log/ticker.log";
+//         return daemonize::control(argc, argv, context, [](daemonize::DaemonContext& daemon) {
+//             daemonize::SignalHandler signals(daemon);
+//             signals.start();
+//             daemon.ready();                    // only now does `start` return 0
+//             while (signals.wait_for(std::chrono::seconds(1)) == daemonize::no_signal) tick();
+//             return 0;
+//         });
+//     }
+//
+// MAP (search for the mark)
+//
+//     >>version         numbers, includes
+//     >>api             what you use: all that there is to read
+//     >>implementation  only where DAEMONIZE_IMPLEMENTATION is defined
+//     >>os              what the core asks of an operating system
+//     >>pure            texts and rules without any system call
+//     >>core            the public classes, in those terms
+//     >>posix           Linux, macOS, the BSDs
+//     >>windows         Windows
+//     >>end             changelog, licence
+//
+// OPTIONS (none changes a class or a declaration)
+//
+//     DAEMONIZE_IMPLEMENTATION    in exactly one .cpp, before the #include: the functions' bodies.
+//     The rest count in that file only; each has a default that fits the system:
+//     DAEMONIZE_GENERIC_POSIX     defined: no Linux-only call is used, as on any other Unix.
+//     DAEMONIZE_HAVE_x 0          does without x: PIDFD, CLOSE_RANGE, PRCTL (subreaper, dumpable,
+//                                 no_new_privs), VFORK, RECORD_LOCK, PROCFS, SETRESUID, PIPE2,
+//                                 CLOSEFROM, GETPROGNAME. A kernel that refuses one at run time is
+//                                 served without any of this.
+//
+// GUARANTEES
+//
+//  1. Status 0 of the launcher: at the moment of ready() the daemon ran, detached, held its PID file
+//     and had written it completely. Anything else is not 0, with one line on stderr: program, step,
+//     object, cause.
+//  2. A daemon that ends before ready() is noticed at once; its status becomes the launcher's (its
+//     code; 128+n for signal n; 1 where that was 0; 124 at ready_timeout). Nothing of a failed start
+//     is left: no process of its group, no PID file, no temporary file.
+//  3. What counts is the lock on the PID file, never the number in it: a file left by a crash blocks
+//     nobody, and of any number of starts at once exactly one succeeds. A refused start changes
+//     nothing, not even a time stamp.
+//  4. Nobody is signalled but the process that provably holds the file: never a stranger that has
+//     its number now, never PID 1 or 0, never a group.
+//  5. Handlers run in normal context, in the thread that waits. No signal that was asked for is lost;
+//     equal ones may be counted together while they are pending. Order between different ones is not
+//     promised.
+//  6. Paths are meant from where the caller stood. Buffered text appears once. Destructors and atexit
+//     handlers run once, in the daemon.
+//  7. Pipes and terminals of the caller get their end of file when the launcher ends.
+//  8. A drop of privileges is complete (groups, real, effective and saved ids) or the start fails.
+//  9. stop() returns when the process is gone and the lock is free, and says what it did.
+//
+// What it cannot promise:
+//
+//  a. Whoever deletes the PID file of a living daemon opens the way to a second one.
+//  b. Any user who may read the PID file can delay a start by up to a second with a lock of his
+//     own (pidfile_mode 0600 closes that).
+//  c. Code in the daemon that opens and closes the daemon's own PID file drops the proof that
+//     send() and stop() ask for (a POSIX rule of record locks). ready(), wait(), wait_for() and
+//     poll() renew it; until then they refuse, and say so.
+//  d. Without Linux's record locks (macOS, BSD) the proof is weaker: the lock is held and the
+//     number was read twice the same. A process that is not the daemon could hold the lock.
+//  e. A child that the daemon starts before ready() inherits the launcher's stderr, and one that
+//     moves to a session of its own before ready() is not found when the start fails.
+//  f. Ctrl-C ends a waiting launcher; a daemon whose ready() then finds nobody ends itself, and
+//     until its initialisation is over it keeps lock and file. A launcher killed between the
+//     daemon's ready and its own end leaves a running daemon.
+//  g. The session's cgroup is kept: logind with KillUserProcesses ends the daemon at logout (use
+//     lingering, or a user unit). Under a service manager or in a container the answer is `run`.
+//  h. macOS: fork without exec is unsafe once Foundation or libdispatch was used: open() first
+//     in main(). epoll and kqueue descriptors made before the start are dead or shared after it.
+//  i. Type=forking WITHOUT PIDFile= cannot be told from Type=simple: name PIDFile= in the unit,
+//     or set detach_process to Detach::yes.
+//  j. Memory that runs out ends the program.
+//
+// WHAT DIFFERS
+//
+//     |                      | Linux              | macOS, BSD, other Unix | Windows                |
+//     |----------------------|--------------------|------------------------|------------------------|
+//     | the daemon is        | a fork of a fork   | the same               | itself, started again  |
+//     | code before start    | runs once          | runs once              | runs in both           |
+//     | the PID file names   | the daemon         | the daemon             | one that stands for it |
+//     | holder is proven by  | record lock, pidfd | flock, number          | share mode, parent     |
+//     | SIGHUP               | SIGHUP             | SIGHUP                 | none: 12 is reload     |
+//     | umask, ids, chroot   | yes                | yes                    | error: unsupported     |
+//     | signals come by      | sigaction          | sigaction              | the end of that one    |
+//     | other threads        | refused            | not seen               | no matter              |
+//     | uptime in status()   | yes                | no                     | yes                    |
+//     | tried                | yes                | compiled; generic path | under wine only        |
+//     |                      |                    | tried on Linux         |                        |
+
 // >>version ---------------------------------------------------------------------------------------
 #ifndef DAEMONIZE_HPP
 #define DAEMONIZE_HPP
@@ -280,11 +384,10 @@ struct DaemonOptions {
     bool no_new_privs = false;  // [linux] exec of a set-uid program gains nothing
     bool prevent_core = true;   // no core files; on Windows no error boxes
     Detach detach_process = Detach::automatic;
-    std::vector<int> files_preserve;  // [unix] every other descriptor is closed
-    std::vector<std::pair<int, Handler>>
-        signal_map;                  // = {{SIGUSR1, ignore_signal}}; beside the
-                                     // built-in: SIGTTIN, SIGTTOU, SIGTSTP, SIGHUP ignored, SIGTERM
-                                     // and SIGINT terminate_signal. Callbacks: by a SignalHandler
+    std::vector<int> files_preserve;                  // [unix] every other descriptor is closed
+    std::vector<std::pair<int, Handler>> signal_map;  // = {{SIGUSR1, ignore_signal}}; beside the
+        // built-in: SIGTTIN, SIGTTOU, SIGTSTP, SIGHUP ignored, SIGTERM
+        // and SIGINT terminate_signal. Callbacks: by a SignalHandler
     bool clear_environment = false;  // but for environment_keep
     std::vector<std::string> environment_keep;
     std::function<void(DaemonContext&)> privileged;  // last act as root: bind ports, they stay open
@@ -6146,4 +6249,41 @@ void leave(int status) noexcept { ::_exit(status); }
 #endif  // DAEMONIZE_WINDOWS
 
 // >>end -------------------------------------------------------------------------------------------
+#undef DAEMONIZE_EXCEPTIONS
+#undef DAEMONIZE_LIGHT_FORK
+#undef DAEMONIZE_ON_LINUX
+#undef DAEMONIZE_SANITIZED
+#undef DAEMONIZE_SYS_CLOSE_RANGE
+#undef DAEMONIZE_SYS_PIDFD_OPEN
+#undef DAEMONIZE_SYS_PIDFD_SEND_SIGNAL
+#undef DAEMONIZE_UNDER_TSAN
+#undef DAEMONIZE_WINDOWS
 #endif  // DAEMONIZE_IMPLEMENTATION
+
+// CHANGELOG
+//
+//     1.0.0  2026-11-20  The first.
+//
+// LICENCE
+//
+// MIT License
+//
+// Copyright (c) 2026 the daemonize authors
+//
+// Permission is hereby granted, free of charge, to any person obtaining a copy
+// of this software and associated documentation files (the "Software"), to deal
+// in the Software without restriction, including without limitation the rights
+// to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+// copies of the Software, and to permit persons to whom the Software is
+// furnished to do so, subject to the following conditions:
+//
+// The above copyright notice and this permission notice shall be included in all
+// copies or substantial portions of the Software.
+//
+// THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+// IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+// FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+// AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+// LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+// OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+// SOFTWARE.
