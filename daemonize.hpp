@@ -43,24 +43,25 @@
 //
 // GUARANTEES
 //
-//  1. Status 0 of the launcher: at the moment of ready() the daemon ran, detached, held its PID file
-//     and had written it completely. Anything else is not 0, with one line on stderr: program, step,
-//     object, cause.
-//  2. A daemon that ends before ready() is noticed at once; its status becomes the launcher's (its
-//     code; 128+n for signal n; 1 where that was 0; 124 at ready_timeout). Nothing of a failed start
-//     is left: no process of its group, no PID file, no temporary file.
-//  3. What counts is the lock on the PID file, never the number in it: a file left by a crash blocks
-//     nobody, and of any number of starts at once exactly one succeeds. A refused start changes
-//     nothing, not even a time stamp.
+//  1. Status 0 of the launcher: at the moment of ready() the daemon ran, detached, held its PID
+//     file and had written it completely. Anything else is not 0, with one line on stderr:
+//     program, step, object, cause.
+//  2. A daemon that ends before ready() is noticed at once; its status becomes the launcher's
+//     (its code; 128+n for signal n; 1 where that was 0; 124 at ready_timeout). Nothing of a
+//     failed start is left: no process of its group, no PID file, no temporary file.
+//  3. What counts is the lock on the PID file, never the number in it: a file left by a crash
+//     blocks nobody, and of any number of starts at once exactly one succeeds. A refused start
+//     changes nothing, not even a time stamp.
 //  4. Nobody is signalled but the process that provably holds the file: never a stranger that has
 //     its number now, never PID 1 or 0, never a group.
-//  5. Handlers run in normal context, in the thread that waits. No signal that was asked for is lost;
-//     equal ones may be counted together while they are pending. Order between different ones is not
-//     promised.
-//  6. Paths are meant from where the caller stood. Buffered text appears once. Destructors and atexit
-//     handlers run once, in the daemon.
+//  5. Handlers run in normal context, in the thread that waits. No signal that was asked for is
+//     lost; equal ones may be counted together while they are pending. Order between different
+//     ones is not promised.
+//  6. Paths are meant from where the caller stood. Buffered text appears once. Destructors and
+//     atexit handlers run once, in the daemon.
 //  7. Pipes and terminals of the caller get their end of file when the launcher ends.
-//  8. A drop of privileges is complete (groups, real, effective and saved ids) or the start fails.
+//  8. A drop of privileges is complete (groups, real, effective and saved ids) or the start
+//     fails.
 //  9. stop() returns when the process is gone and the lock is free, and says what it did.
 //
 // What it cannot promise:
@@ -88,19 +89,19 @@
 //
 // WHAT DIFFERS
 //
-//     |                      | Linux              | macOS, BSD, other Unix | Windows                |
-//     |----------------------|--------------------|------------------------|------------------------|
-//     | the daemon is        | a fork of a fork   | the same               | itself, started again  |
-//     | code before start    | runs once          | runs once              | runs in both           |
-//     | the PID file names   | the daemon         | the daemon             | one that stands for it |
-//     | holder is proven by  | record lock, pidfd | flock, number          | share mode, parent     |
-//     | SIGHUP               | SIGHUP             | SIGHUP                 | none: 12 is reload     |
-//     | umask, ids, chroot   | yes                | yes                    | error: unsupported     |
-//     | signals come by      | sigaction          | sigaction              | the end of that one    |
-//     | other threads        | refused            | not seen               | no matter              |
-//     | uptime in status()   | yes                | no                     | yes                    |
-//     | tried                | yes                | compiled; generic path | under wine only        |
-//     |                      |                    | tried on Linux         |                        |
+// |                      | Linux              | macOS, BSD, other Unix | Windows                |
+// |----------------------|--------------------|------------------------|------------------------|
+// | the daemon is        | a fork of a fork   | the same               | itself, started again  |
+// | code before start    | runs once          | runs once              | runs in both           |
+// | the PID file names   | the daemon         | the daemon             | one that stands for it |
+// | holder is proven by  | record lock, pidfd | flock, number          | share mode, parent     |
+// | SIGHUP               | SIGHUP             | SIGHUP                 | none: 12 is reload     |
+// | umask, ids, chroot   | yes                | yes                    | error: unsupported     |
+// | signals come by      | sigaction          | sigaction              | the end of that one    |
+// | other threads        | refused            | not seen               | no matter              |
+// | uptime in status()   | yes                | no                     | yes                    |
+// | tried                | yes                | compiled; generic path | under wine only        |
+// |                      |                    | tried on Linux         |                        |
 
 // >>version ---------------------------------------------------------------------------------------
 #ifndef DAEMONIZE_HPP
