@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#define SYSLOG_NAMES  // the system's own tables: prioritynames, facilitynames
 #include <syslog.h>
 #include <unistd.h>
 
@@ -23,7 +24,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -54,26 +54,6 @@ Settings settings;
 
 // ---- Command line -------------------------------------------------------------------------------
 
-struct Named {
-    const char* name;
-    int value;
-};
-const Named priorities[] = {{"emerg", LOG_EMERG}, {"alert", LOG_ALERT},     {"crit", LOG_CRIT},
-                            {"err", LOG_ERR},     {"warning", LOG_WARNING}, {"notice", LOG_NOTICE},
-                            {"info", LOG_INFO},   {"debug", LOG_DEBUG}};
-const Named facilities[] = {
-    {"auth", LOG_AUTH},         {"cron", LOG_CRON},     {"daemon", LOG_DAEMON},
-    {"ftp", LOG_FTP},           {"kern", LOG_KERN},     {"lpr", LOG_LPR},
-    {"mail", LOG_MAIL},         {"news", LOG_NEWS},     {"syslog", LOG_SYSLOG},
-    {"user", LOG_USER},         {"uucp", LOG_UUCP},     {"local0", LOG_LOCAL0},
-    {"local1", LOG_LOCAL1},     {"local2", LOG_LOCAL2}, {"local3", LOG_LOCAL3},
-    {"local4", LOG_LOCAL4},     {"local5", LOG_LOCAL5}, {"local6", LOG_LOCAL6},
-    {"local7", LOG_LOCAL7},
-#ifdef LOG_AUTHPRIV
-    {"authpriv", LOG_AUTHPRIV},
-#endif
-};
-
 const char* const usage =
     "usage: daemon [-cfHrS] [-p child_pidfile] [-P supervisor_pidfile] [-t title] [-u user]\n"
     "              [-o output_file] [-m output_mask] [-s priority] [-l facility] [-T tag]\n"
@@ -84,10 +64,9 @@ const char* const usage =
     std::exit(status);
 }
 
-template <std::size_t N>
-int named(const Named (&table)[N], const char* name, int status) {
-    for (const Named& one : table)
-        if (std::strcmp(one.name, name) == 0) return one.value;
+int named(const CODE* table, const char* name, int status) {
+    for (; table->c_name != nullptr; ++table)
+        if (std::strcmp(table->c_name, name) == 0) return table->c_val;
     refuse(status, std::string("unknown name '") + name + "'");
 }
 
@@ -126,8 +105,8 @@ void parse(int argc, char** argv) {
         if (letter == 'm') s.mask = static_cast<int>(number(optarg, 0, 3, 6));
         if (letter == 'R') s.restart_delay = number(optarg, 1, 31536000, 2);
         if (letter == 'C') s.restart_count = number(optarg, 0, 1000000, 2);
-        if (letter == 's') s.priority = named(priorities, optarg, 4);
-        if (letter == 'l') s.facility = named(facilities, optarg, 5);
+        if (letter == 's') s.priority = named(prioritynames, optarg, 4);
+        if (letter == 'l') s.facility = named(facilitynames, optarg, 5);
     }
     s.command.assign(argv + optind, argv + argc);
     if (s.command.empty()) refuse(2, usage);
@@ -222,7 +201,8 @@ public:
         signals_.on(SIGCHLD, [](int) {});  // wakes the loops below, which ask waitpid()
         signals_.reload = [this](int) {
             daemonize::Error error;
-            if (settings.rotates && !daemon_.reopen_streams(error)) note(error.text);
+            if (settings.rotates && !daemon_.reopen_streams(error))
+                emit("daemon: " + error.text + "\n");
         };
         signals_.start();
         Duration delay = std::chrono::seconds(settings.restart_delay);
@@ -253,7 +233,7 @@ private:
         if (!text.empty()) {
             waitpid(child, nullptr, 0);
             if (!is_ready_) daemon_.fail(text, 127);
-            note(text);  // it could be run once: it may come back
+            emit("daemon: " + text + "\n");  // it could be run once: it may come back
         }
         if (!is_ready_) daemon_.ready();
         is_ready_ = true;
@@ -308,20 +288,16 @@ private:
             const ssize_t n = output < 0 ? 0 : read(output, piece, sizeof piece);
             if (n < 0 && errno == EINTR) continue;
             if (n <= 0) return n < 0;
-            const std::string text(piece, static_cast<std::size_t>(n));
-            if (!settings.output.empty()) append(text);
-            if (settings.to_syslog) log_lines(text);
+            emit(std::string(piece, static_cast<std::size_t>(n)));
         }
     }
 
-    // Onto 1, the output file. A full disk loses output, never the command.
-    static void append(const std::string& text) {
-        std::fwrite(text.data(), 1, text.size(), stdout);
-        std::fflush(stdout);
-    }
-
-    void log_lines(const std::string& text) {
-        for (const char c : text) {
+    void emit(const std::string& text) {
+        if (!settings.output.empty() || !settings.to_syslog) {
+            std::fwrite(text.data(), 1, text.size(), stdout);
+            std::fflush(stdout);  // a full disk loses output, never the command
+        }
+        for (const char c : settings.to_syslog ? text : std::string()) {
             if (c != '\n') line_ += c;
             if (c == '\n' || line_.size() >= 1024) finish_line();
         }
@@ -332,34 +308,32 @@ private:
         line_.clear();
     }
 
-    void note(const std::string& text) { append("daemon: " + text + "\n"); }
-
     DaemonContext& daemon_;
     daemonize::SignalHandler& signals_;
     std::string line_;
     bool ending_ = false, is_ready_ = false;
 };
 
-int supervise(DaemonContext& daemon) {
-    std::unique_ptr<daemonize::PidFile> child_pidfile;
-    if (!settings.child_pidfile.empty()) {
-        child_pidfile.reset(new daemonize::PidFile(settings.child_pidfile));
-        daemonize::Error error, unread;
-        // Another supervisor's file is locked by it and names its child: no proven holder.
-        if (!child_pidfile->acquire(Duration(0), error)) {
-            const bool other = error.code == daemonize::errc::already_running ||
-                               error.code == daemonize::errc::unproven_holder;
-            if (!other) daemon.fail(error.text, 2);
-            daemon.fail("cannot lock '" + child_pidfile->path() + "': already running as process " +
-                            std::to_string(child_pidfile->read(unread)),
-                        3);
-        }
-    }
+void lock_child_pidfile(daemonize::PidFile& file, DaemonContext& daemon) {
+    daemonize::Error error, unread;
+    if (file.acquire(Duration(0), error)) return;
+    // Another supervisor's file is locked by it and names its child: no proven holder.
+    if (error.code == daemonize::errc::unproven_holder)
+        daemon.fail("cannot lock '" + file.path() + "': already running as process " +
+                        std::to_string(file.read(unread)),
+                    3);
+    daemon.fail(error.text, error.code == daemonize::errc::already_running ? 3 : 2);
+}
+
+int supervise(DaemonContext& daemon, daemonize::PidFile& child_pidfile) {
+    const bool named = !settings.child_pidfile.empty();
+    settings.child_pidfile = named ? child_pidfile.path() : std::string();
+    if (named) lock_child_pidfile(child_pidfile, daemon);
     if (settings.to_syslog) openlog(settings.tag.c_str(), LOG_NDELAY, settings.facility);
     daemonize::SignalHandler signals(daemon);
     const int code = Supervisor(daemon, signals).run();
     // While it is still locked; release() leaves it, for the number in it is the child's.
-    if (child_pidfile) unlink(child_pidfile->path().c_str());
+    if (named) unlink(settings.child_pidfile.c_str());
     return code;
 }
 
@@ -388,8 +362,9 @@ int main(int argc, char** argv) {
     const daemonize::Status other = daemonize::status(settings.supervisor_pidfile);
     if (!settings.supervisor_pidfile.empty() && other.state == daemonize::State::running)
         refuse(3, "already running as process " + std::to_string(other.pid));
+    daemonize::PidFile child_pidfile(settings.child_pidfile);  // made absolute here, before -c
     context.open();
-    if (settings.supervises()) return supervise(context);
+    if (settings.supervises()) return supervise(context, child_pidfile);
 
     // No supervisor: this process becomes the command. Whether it can is tested while the shell
     // still listens; of the exec itself only the log would hear.
