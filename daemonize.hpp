@@ -504,6 +504,7 @@ struct is_error_code_enum<daemonize::errc> : true_type {};
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <initializer_list>
 #include <stdexcept>
 
 #if defined(_WIN32)
@@ -829,6 +830,20 @@ void at_exit(void (*function)()) noexcept;
 namespace pure {
 namespace {
 
+// A part of a text: referred to, not copied, so that a message costs its caller little code.
+struct Piece {
+    Piece(const char* text) : data(text), size(std::strlen(text)) {}
+    Piece(const std::string& text) : data(text.data()), size(text.size()) {}
+    const char* data;
+    std::size_t size;
+};
+
+std::string join(std::initializer_list<Piece> pieces) {
+    std::string text;
+    for (const Piece& piece : pieces) text.append(piece.data, piece.size);
+    return text;
+}
+
 // Text from outside, fit for one line of a message.
 std::string quote(const std::string& text) {
     static const char digits[] = "0123456789abcdef";
@@ -864,12 +879,11 @@ std::string span(Duration duration) {
 }
 
 // Every text of an Error is made here: step, object, cause.
-bool fail(Error& error, std::error_code code, const std::string& step, const std::string& object,
-          const std::string& cause = std::string()) {
+bool fail(Error& error, std::error_code code, const Piece& step, const Piece& object,
+          const Piece& cause = "") {
     error.code = code;
-    error.text = step;
-    if (!object.empty()) error.text += " " + object;
-    error.text += ": " + (cause.empty() ? code.message() : cause);
+    const std::string message = cause.size == 0 ? code.message() : std::string();
+    error.text = join({step, object.size == 0 ? "" : " ", object, ": ", cause, message});
     return false;
 }
 
@@ -1206,7 +1220,7 @@ Outcome guarded(F function) {
     return outcome;
 }
 
-bool invalid(Error& error, const std::string& option, const std::string& cause) {
+bool invalid(Error& error, const pure::Piece& option, const pure::Piece& cause) {
     return pure::fail(error, errc::invalid_option, "cannot use option", option, cause);
 }
 
@@ -1504,8 +1518,8 @@ bool make_absolute(os::Plan& plan, Error& error) {
     return true;
 }
 
-void note(os::Plan& plan, const std::string& what, const std::string& value) {
-    plan.notes += what + ": " + value + "\n";
+void note(os::Plan& plan, const pure::Piece& what, const pure::Piece& value) {
+    plan.notes += pure::join({what, ": ", value, "\n"});
 }
 
 std::string stream_text(const Stream& stream) {
@@ -2889,7 +2903,7 @@ int list_groups(int (*call)(const char*, T, T*, int*), const std::string& user, 
 
 // ---- Small tools ----
 
-bool refused(Error& error, const std::string& step, const std::string& object) {
+bool refused(Error& error, const pure::Piece& step, const pure::Piece& object) {
     return pure::fail(error, last_error(), step, object);
 }
 
@@ -3087,7 +3101,7 @@ const char* distrust(const struct stat& st) {
     return "group or others may write it";
 }
 
-bool untrusted(Error& error, const char* step, const std::string& path, const std::string& why) {
+bool untrusted(Error& error, const char* step, const std::string& path, const pure::Piece& why) {
     return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path), why);
 }
 
@@ -4875,11 +4889,11 @@ std::error_code system_error(DWORD value) noexcept {
     return std::error_code(static_cast<int>(value), *category);
 }
 
-bool refused(Error& error, const std::string& step, const std::string& object) {
+bool refused(Error& error, const pure::Piece& step, const pure::Piece& object) {
     return pure::fail(error, last_error(), step, object);
 }
 
-bool untrusted(Error& error, const char* step, const std::string& path, const std::string& why) {
+bool untrusted(Error& error, const char* step, const std::string& path, const pure::Piece& why) {
     return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path), why);
 }
 
