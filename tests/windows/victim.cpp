@@ -1,0 +1,241 @@
+// A daemon for the tests under Windows: words key=value become fields and faults; what it sees goes
+// to its log as lines key=value.
+#define DAEMONIZE_IMPLEMENTATION
+#include "daemonize.hpp"
+
+#include <windows.h>
+#include <fcntl.h>
+#include <io.h>
+#include <process.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <map>
+#include <string>
+
+namespace {
+
+const char* const switch_name = "DAEMONIZE_RELAUNCH";
+
+std::string switch_seen() {
+    const char* const crt = std::getenv(switch_name);
+    wchar_t text[8];
+    const DWORD size = GetEnvironmentVariableW(L"DAEMONIZE_RELAUNCH", text, 8);
+    return std::string(crt ? "crt" : "-") + (size > 0 ? "win32" : "-");
+}
+
+// A global of the program: constructed before main, and the switch must be gone by then.
+struct AtBirth {
+    std::string seen = switch_seen();
+    wchar_t directory[MAX_PATH];
+    AtBirth() { GetCurrentDirectoryW(MAX_PATH, directory); }
+} at_birth;
+
+std::map<std::string, std::string> words;
+bool has(const char* key) { return words.count(key) != 0; }
+std::string word(const char* key) { return has(key) ? words[key] : std::string(); }
+long number(const char* key) { return std::strtol(word(key).c_str(), nullptr, 10); }
+
+std::string utf8(const wchar_t* text) {
+    const int size = WideCharToMultiByte(CP_UTF8, 0, text, -1, nullptr, 0, nullptr, nullptr);
+    std::string out(static_cast<std::size_t>(size), '\0');
+    WideCharToMultiByte(CP_UTF8, 0, text, -1, &out[0], size, nullptr, nullptr);
+    out.resize(out.size() - 1);
+    return out;
+}
+
+void say(const std::string& text) {
+    std::fputs((text + "\n").c_str(), stdout);
+    std::fflush(stdout);
+}
+
+std::string slurp(const std::string& path) {
+    std::string text;
+    if (std::FILE* const file = std::fopen(path.c_str(), "r")) {
+        char buffer[64];
+        const std::size_t size = std::fread(buffer, 1, sizeof buffer, file);
+        text.assign(buffer, size);
+        std::fclose(file);
+    }
+    return text;
+}
+
+// A payload of any length, the same on both sides, with every byte in it.
+std::string make_payload(long size) {
+    std::string bytes;
+    for (long i = 0; i < size; ++i) bytes += static_cast<char>((i * 7 + i / 256) & 0xff);
+    return bytes;
+}
+
+DWORD run_child(const std::wstring& arguments, bool inherit, bool wait) {
+    wchar_t path[MAX_PATH];
+    GetModuleFileNameW(nullptr, path, MAX_PATH);
+    std::wstring command = L"\"" + std::wstring(path) + L"\" " + arguments;
+    STARTUPINFOW info = {};
+    info.cb = sizeof info;
+    PROCESS_INFORMATION made;
+    if (!CreateProcessW(nullptr, &command[0], nullptr, nullptr, inherit, 0, nullptr, nullptr, &info,
+                        &made))
+        return 0;
+    if (wait) WaitForSingleObject(made.hProcess, 20000);
+    CloseHandle(made.hThread);
+    CloseHandle(made.hProcess);
+    return made.dwProcessId;
+}
+
+// Another thread of the launcher that starts children which inherit whatever can be inherited.
+unsigned __stdcall spawn(void*) {
+    for (int i = 0; i < 8; ++i) {
+        run_child(L"mode=sleep ms=4000", true, false);
+        Sleep(3);
+    }
+    return 0;
+}
+
+void speak_everywhere() {
+    std::printf("by printf\n");
+    std::fflush(stdout);
+    std::cout << "by cout" << std::endl;
+    std::cerr << "by cerr" << std::endl;
+    std::fprintf(stderr, "by stderr\n");
+    if (_write(1, "by write\n", 9) != 9) say("write failed");
+    DWORD written = 0;
+    WriteFile(GetStdHandle(STD_OUTPUT_HANDLE), "by WriteFile\n", 13, &written, nullptr);
+    WriteFile(GetStdHandle(STD_ERROR_HANDLE), "by error\n", 9, &written, nullptr);
+    run_child(L"mode=speak", true, true);
+    say("input=" + std::to_string(std::getchar()));
+}
+
+void tell(daemonize::DaemonContext& context) {
+    say("switch=" + at_birth.seen + " " + switch_seen());
+    say("setup=" + std::to_string(daemonize::is_setup()));
+    say("command=" + utf8(GetCommandLineW()));
+    say("birthplace=" + utf8(at_birth.directory));
+    wchar_t directory[MAX_PATH];
+    GetCurrentDirectoryW(MAX_PATH, directory);
+    say("directory=" + utf8(directory));
+    if (has("payload"))
+        say(std::string("payload=") +
+            (context.payload == make_payload(number("payload")) ? "same" : "other"));
+    if (has("grandchild")) run_child(L"mode=switch", true, true);
+    if (has("speak")) speak_everywhere();
+    if (has("explain")) say(context.explain());
+    if (has("keep"))
+        say("environment=" + std::string(std::getenv("KEPT") ? "kept" : "-") +
+            (std::getenv("DROPPED") ? "dropped" : "-"));
+}
+
+void misbehave(daemonize::DaemonContext& context) {
+    if (has("delay")) Sleep(static_cast<DWORD>(number("delay")));
+    if (has("crash")) *static_cast<volatile int*>(nullptr) = 0;
+    if (has("exit")) _exit(static_cast<int>(number("exit")));
+    if (has("hang")) Sleep(INFINITE);
+    if (has("fail"))
+        context.fail(
+            "no gr\xc3\xbc\xc3\x9f"
+            "e: " +
+                word("fail"),
+            7);
+}
+
+int serve(daemonize::DaemonContext& context) {
+    const DWORD waiting_thread = GetCurrentThreadId();
+    daemonize::SignalHandler signals(context);
+    const auto callback = [&](int signum) {
+        const std::string file = slurp(context.pidfile);
+        say("sig=" + std::to_string(signum) + " file=" + std::to_string(std::atol(file.c_str())) +
+            (GetCurrentThreadId() == waiting_thread ? " here" : " elsewhere"));
+        if (has("slow")) Sleep(static_cast<DWORD>(number("slow")));
+    };
+    for (int signum = 2; signum < 32; ++signum) {
+        daemonize::Error error;
+        if (signum != SIGTERM && signum != 31) signals.on(signum, callback, error);
+    }
+    signals.start();
+    tell(context);
+    misbehave(context);
+    context.ready();
+    if (has("life")) Sleep(static_cast<DWORD>(number("life")));
+    if (has("life")) return static_cast<int>(number("status"));
+    for (;;) {
+        const int signum = signals.wait();
+        say("sig=" + std::to_string(signum) + " reported");
+        if (has("deaf")) continue;
+        if (has("linger")) Sleep(static_cast<DWORD>(number("linger")));
+        if (signum == SIGTERM || has("foreground")) return static_cast<int>(number("status"));
+    }
+}
+
+int other_mode(const std::string& mode) {
+    if (mode == "switch") say("child-switch=" + switch_seen());
+    if (mode == "sleep") Sleep(static_cast<DWORD>(number("ms")));
+    if (mode == "setup")
+        say("setup=" + std::to_string(daemonize::is_setup()) + " " + switch_seen());
+    if (mode == "speak") {
+        std::printf("by child\n");
+        std::fprintf(stderr, "by child's stderr\n");
+    }
+    return 0;
+}
+
+// The kept form: the launcher goes on.
+int keep(daemonize::DaemonContext& context) {
+    daemonize::Error error;
+    const daemonize::Role role = context.start(error);
+    if (role == daemonize::Role::daemon) return serve(context);
+    say(error ? "kept=" + error.text
+              : "kept=" + std::to_string(context.pid()) + (context.is_parent() ? " parent" : ""));
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    for (int i = 1; i < argc && std::strcmp(argv[i], "--") != 0; ++i) {
+        const char* const equals = std::strchr(argv[i], '=');
+        if (equals) words[std::string(static_cast<const char*>(argv[i]), equals)] = equals + 1;
+    }
+    if (has("mode")) return other_mode(word("mode"));
+    daemonize::DaemonContext context;
+    context.pidfile = word("pidfile");
+    context.ready_by_hand = true;
+    context.standard_output = daemonize::Stream(word("log"));
+    context.standard_error = daemonize::Stream(word(has("errors") ? "errors" : "log"));
+    if (has("input")) context.standard_input = word("input");
+    if (has("payload") && daemonize::is_setup()) context.payload = make_payload(number("payload"));
+    if (has("limit")) context.ready_timeout = daemonize::Duration(number("limit"));
+    if (has("chdir")) context.working_directory = word("chdir");
+    if (has("keep")) context.clear_environment = true, context.environment_keep = {"KEPT"};
+    if (has("foreground")) context.detach_process = daemonize::Detach::no;
+    if (has("arguments")) {
+        context.replace_arguments = true;
+        context.arguments = {"pidfile=" + word("pidfile"),
+                             "log=" + word("log"),
+                             "--",
+                             "a b",
+                             "",
+                             "\"q\"",
+                             "back\\",
+                             "b\\\"q",
+                             "%PATH%",
+                             "tab\there"};
+    }
+    if (has("first")) {  // C4: a process born as daemon asks its own PID file before its start
+        daemonize::Error stopped, sent;
+        daemonize::stop(word("pidfile"), daemonize::Duration(1000), stopped);
+        daemonize::send(word("pidfile"), SIGTERM, sent);
+        if (std::FILE* const file = std::fopen(word("first").c_str(), "a")) {
+            std::fprintf(file, "%d %s\n", daemonize::is_setup(),
+                         !stopped && sent.code == daemonize::errc::not_running ? "nobody" : "?");
+            std::fclose(file);
+        }
+    }
+    if (has("say")) std::printf("%s", word("say").c_str());
+    if (has("relative")) SetCurrentDirectoryW(L"below");
+    if (has("spawn")) _beginthreadex(nullptr, 0, spawn, nullptr, 0, nullptr);
+    if (has("kept")) return keep(context);
+    context.open();
+    return serve(context);
+}

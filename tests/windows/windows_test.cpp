@@ -1,0 +1,869 @@
+// The same contract on Windows, rule by rule (W1 to W9 and those that hold everywhere), judged from
+// outside; R1 to R24 are the requirements of issue 4. Runs under wine as well.
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#define DAEMONIZE_IMPLEMENTATION
+#include "daemonize.hpp"
+
+#include <cstdio>
+#include <fstream>
+
+#include "windows_harness.hpp"
+
+using namespace harness;
+using daemonize::errc;
+using daemonize::Error;
+using daemonize::State;
+using daemonize::Stopped;
+using std::chrono::milliseconds;
+namespace os = daemonize::detail::os;
+
+namespace {
+
+// A directory, a PID file and a log in it, and the victim that is started with them.
+struct Victim {
+    ~Victim() { kill_all(); }
+    std::string words(const std::string& more = std::string()) const {
+        return program("victim") + " pidfile=" + pidfile + " log=" + log + " " + more;
+    }
+    Launch launch(const std::string& more = std::string()) const { return Launch(words(more)); }
+    Outcome start(const std::string& more = std::string()) const { return run(launch(more)); }
+    long daughter() const { return std::strtol(slurp(pidfile).c_str(), nullptr, 10); }
+    DWORD daemon() const { return static_cast<DWORD>(daemonize::status(pidfile).pid); }
+    bool logs(const std::string& part) const {
+        return eventually([&] { return contains(slurp(log), part); });
+    }
+    std::string logged(const std::string& key) const {
+        logs(key + "=");
+        return value_in(slurp(log), key);
+    }
+    Scratch dir;
+    std::string pidfile = dir / "d.pid", log = dir / "d.log";
+};
+
+void check_started(const Victim& victim, const Outcome& launcher) {
+    INFO(launcher.text());
+    REQUIRE(launcher.status == 0);
+    CHECK(is_locked(victim.pidfile));
+    const daemonize::Status status = daemonize::status(victim.pidfile);
+    INFO(status.text);
+    CHECK(status.state == State::running);
+    CHECK(status.pid != static_cast<long>(launcher.pid));
+    CHECK(alive(static_cast<DWORD>(status.pid)));
+    CHECK(slurp(victim.pidfile).size() == 11);
+    CHECK(victim.daughter() != status.pid);
+}
+
+// Non-zero, what it says, and nothing left: no process, no PID file.
+void check_failed(const Victim& victim, const Outcome& launcher, DWORD status,
+                  const std::string& says) {
+    INFO(launcher.text());
+    CHECK(launcher.status == status);
+    CHECK(contains(launcher.err, says));
+    CHECK(lines(launcher.err).size() == 1);
+    CHECK_FALSE(exists(victim.pidfile));
+    CHECK(eventually([] { return processes("victim.exe").empty(); }));
+}
+
+void stop_it(const Victim& victim) {
+    Error error;
+    const Stopped stopped = daemonize::stop(victim.pidfile, milliseconds(10000), error);
+    INFO(error.text);
+    CHECK(stopped == Stopped::ended);
+    CHECK_FALSE(exists(victim.pidfile));
+}
+
+bool send(const Victim& victim, int signum) {
+    Error error;
+    const bool sent = daemonize::send(victim.pidfile, signum, error);
+    if (!sent) MESSAGE(error.text);
+    return sent;
+}
+
+struct Job {
+    explicit Job(DWORD flags) : handle(CreateJobObjectW(nullptr, nullptr)) {
+        JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {};
+        limits.BasicLimitInformation.LimitFlags = flags;
+        SetInformationJobObject(handle, JobObjectExtendedLimitInformation, &limits, sizeof limits);
+    }
+    ~Job() { close(); }
+    Job(const Job&) = delete;
+    Job& operator=(const Job&) = delete;
+    void close() {
+        if (handle) CloseHandle(handle);
+        handle = nullptr;
+    }
+    HANDLE handle;
+};
+
+struct Sender {
+    const Victim* victim;
+    int signum, times, sent;
+};
+
+DWORD WINAPI send_often(void* argument) {
+    Sender& sender = *static_cast<Sender*>(argument);
+    for (int i = 0; i < sender.times; ++i) {
+        Error error;
+        if (daemonize::send(sender.victim->pidfile, sender.signum, error)) ++sender.sent;
+    }
+    return 0;
+}
+
+}  // namespace
+
+// ---- Start --------------------------------------------------------------------------------------
+
+TEST_CASE("S1 W4 W9 a start: locked, eleven bytes, the daughter in the file, the daemon shown") {
+    Victim victim;
+    check_started(victim, victim.start());
+    CHECK(parent_of(static_cast<DWORD>(victim.daughter())) == victim.daemon());
+    stop_it(victim);
+}
+
+TEST_CASE("R1 S9 who captures the launcher's output gets its end while the daemon lives") {
+    Victim victim;
+    Launch launch = victim.launch("say=early");
+    launch.pipe = true;
+    const Outcome launcher = run(launch);
+    check_started(victim, launcher);
+    CHECK(launcher.out == "early");
+    CHECK(launcher.end_of_file < 5000);
+    CHECK(alive(victim.daemon()));
+    CHECK(slurp(victim.log).compare(0, 7, "switch=") == 0);  // S6: once, and not here
+    stop_it(victim);
+}
+
+TEST_CASE("R2 W1 the same command line to the letter") {
+    Victim victim;
+    const std::string odd =
+        "-- \"a b\" \"\" \"\\\"q\\\"\" back\\ \"b\\\\\" %PATH% ^& gr\xc3\xbc\xc3\x9f  two";
+    const Outcome launcher = victim.start(odd);
+    check_started(victim, launcher);
+    CHECK(victim.logged("command") == victim.words(odd));
+    stop_it(victim);
+}
+
+TEST_CASE("R2 W1 replaced arguments are quoted") {
+    Victim victim;
+    check_started(victim, victim.start("arguments=1"));
+    const std::string command = victim.logged("command");
+    CHECK(
+        contains(command, "-- \"a b\" \"\" \"\\\"q\\\"\" back\\ b\\\\\\\"q %PATH% \"tab\there\"") ==
+        false);  // a quote asks for quotes around
+    CHECK(contains(command, "-- \"a b\" \"\" \"\\\"q\\\"\" back\\ \"b\\\\\\\"q\" %PATH% "));
+    stop_it(victim);
+}
+
+TEST_CASE("W1 born where the launcher was started, then in the working directory") {
+    Victim victim;
+    CreateDirectoryA((victim.dir / "below").c_str(), nullptr);
+    Launch launch = victim.launch("relative=1 chdir=.");
+    launch.directory = victim.dir.path();
+    check_started(victim, run(launch));
+    CHECK(victim.logged("birthplace") == victim.dir.path());
+    CHECK(victim.logged("directory") == victim.dir / "below");
+    stop_it(victim);
+}
+
+TEST_CASE("R3 W2 the switch is seen by no constructor, no main, no child") {
+    Victim victim;
+    check_started(victim, victim.start("grandchild=1"));
+    CHECK(victim.logged("switch") == "-- --");
+    CHECK(victim.logged("child-switch") == "--\r");
+    CHECK(victim.logged("setup") == "0");
+    stop_it(victim);
+}
+
+TEST_CASE("R4 W2 spoofed and stale switches are ignored, and gone") {
+    SECURITY_ATTRIBUTES inherit = {sizeof inherit, nullptr, TRUE};
+    const HANDLE section =
+        CreateFileMappingW(INVALID_HANDLE_VALUE, &inherit, PAGE_READWRITE, 0, 4096, nullptr);
+    const std::string real = daemonize::detail::pure::hex(
+        static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(section)));
+    for (const std::string& value :
+         {std::string("x"), std::string("1"), std::string("1:4:0"), std::string("1:44:abc"),
+          std::string("1:ffffffffffffffff:ffffffffffffffff"), std::string("2:44:1"),
+          "1:" + real + ":0", std::string(100, '1')}) {
+        Launch launch(program("victim") + " mode=setup");
+        launch.environment = {{"DAEMONIZE_RELAUNCH", value}};
+        const Outcome outcome = run(launch);
+        INFO(value, ": ", outcome.text());
+        CHECK(outcome.status == 0);
+        CHECK(outcome.out == "setup=1 --\r\n");
+    }
+    Victim victim;
+    Launch launch = victim.launch();
+    launch.environment = {{"DAEMONIZE_RELAUNCH", "1:" + real + ":0"}};
+    check_started(victim, run(launch));
+    stop_it(victim);
+    CloseHandle(section);
+}
+
+TEST_CASE("R5 W3 S8 a payload of any size and any bytes arrives") {
+    for (const char* size : {"0", "1", "256", "1048576"}) {
+        Victim victim;
+        check_started(victim, victim.start(std::string("payload=") + size));
+        CHECK(victim.logged("payload") == "same");
+        stop_it(victim);
+    }
+}
+
+TEST_CASE("R6 S2 W3 an early end is told at once, with its code") {
+    Victim victim;
+    const Outcome exit = victim.start("exit=42");
+    check_failed(victim, exit, 42, "it ended with status 42 before it was ready");
+    check_failed(victim, victim.start("exit=0"), 1, "it ended with status 0 before it was ready");
+    check_failed(victim, victim.start("exit=256"), 1, "it ended with status 256");
+    CHECK(exit.took < 10000);
+}
+
+TEST_CASE("R6 S2 W3 a crash is told at once") {
+    Victim victim;
+    check_failed(victim, victim.start("crash=1"), 0xC0000005, "0xc0000005");
+}
+
+TEST_CASE("R6 S4 W3 the time limit is kept, and the daemon is dead after it") {
+    Victim victim;
+    const Outcome launcher = victim.start("hang=1 limit=1000");
+    check_failed(victim, launcher, 124, "has not called ready() within 1 s");
+    CHECK(launcher.took >= 1000);
+    CHECK(launcher.took < 4000);
+}
+
+TEST_CASE("R6 S3 W3 the text of fail() arrives in full, on stderr and in the log") {
+    Victim victim;
+    check_failed(victim, victim.start("fail=why"), 7,
+                 "victim: no gr\xc3\xbc\xc3\x9f"
+                 "e: why\n");
+    CHECK(contains(slurp(victim.log),
+                   "no gr\xc3\xbc\xc3\x9f"
+                   "e: why"));
+}
+
+TEST_CASE("R7 P2 of starts at once exactly one succeeds, the others name it") {
+    Victim victim;
+    const int starts = 8;
+    std::vector<Running*> running;
+    for (int i = 0; i < starts; ++i) running.push_back(new Running(victim.launch("delay=100")));
+    int succeeded = 0, refused = 0;
+    std::string said;
+    for (Running* each : running) {
+        const Outcome outcome = each->finish();
+        said += outcome.text() + "\n";
+        succeeded += outcome.status == 0;
+        refused += outcome.status == 1;
+        delete each;
+    }
+    INFO(said);
+    CHECK(succeeded == 1);
+    CHECK(refused == starts - 1);
+    CHECK(count(said, "already running as process " + std::to_string(victim.daemon())) ==
+          starts - 1);
+    CHECK(processes("victim.exe").size() == 2);  // the daemon and its daughter
+    stop_it(victim);
+}
+
+TEST_CASE("R8 P1 no file that was left behind blocks a start, whatever is in it") {
+    const std::string living = std::to_string(GetCurrentProcessId());
+    for (const std::string& left : {std::string(), std::string("garbage"), living + "\n",
+                                    std::string("4711"), std::string(5000, '7')}) {
+        Victim victim;
+        REQUIRE(write_file(victim.pidfile, left));
+        check_started(victim, victim.start());
+        stop_it(victim);
+    }
+}
+
+TEST_CASE("R9 W4 any reader can read the file of a living daemon, nobody can harm it") {
+    Victim victim;
+    check_started(victim, victim.start());
+    const std::string text = std::to_string(victim.daughter());
+    std::FILE* const file = std::fopen(victim.pidfile.c_str(), "r");
+    REQUIRE(file);
+    long number = 0;
+    CHECK(std::fscanf(file, "%ld", &number) == 1);
+    std::fclose(file);
+    CHECK(std::to_string(number) == text);
+    std::ifstream stream(victim.pidfile);
+    std::string word;
+    CHECK((stream >> word && word == text));
+    stream.close();
+    CHECK(std::fopen(victim.pidfile.c_str(), "r+") == nullptr);
+    CHECK_FALSE(DeleteFileA(victim.pidfile.c_str()));
+    CHECK_FALSE(MoveFileA(victim.pidfile.c_str(), (victim.dir / "moved").c_str()));
+    CHECK(std::to_string(victim.daughter()) == text);
+    stop_it(victim);
+}
+
+TEST_CASE("R10 W4 a reader never sees the file torn or empty while it is rewritten") {
+    Victim victim;
+    check_started(victim, victim.start());
+    Sender sender = {&victim, 12, 60, 0};
+    const HANDLE thread = CreateThread(nullptr, 0, send_often, &sender, 0, nullptr);
+    int reads = 0, bad = 0;
+    while (reads < 10000 || WaitForSingleObject(thread, 0) == WAIT_TIMEOUT) {
+        const std::string text = slurp(victim.pidfile);
+        std::string why;
+        const bool whole = text.size() == 11 && text.back() == '\n' &&
+                           daemonize::detail::pure::parse_pid(text, why) != 0;
+        bad += !whole;
+        ++reads;
+        if (reads > 1000000) break;
+    }
+    WaitForSingleObject(thread, patience);
+    CloseHandle(thread);
+    CHECK(bad == 0);
+    CHECK(sender.sent == 60);
+    stop_it(victim);
+}
+
+TEST_CASE("R11 P4 an orderly end removes the file, and the next start works at once") {
+    Victim victim;
+    for (int round = 0; round < 3; ++round) {
+        check_started(victim, victim.start());
+        stop_it(victim);
+    }
+    check_started(victim, victim.start("life=300 status=5"));
+    CHECK(eventually([&] { return !exists(victim.pidfile); }));
+    CHECK(eventually([] { return processes("victim.exe").empty(); }));
+}
+
+TEST_CASE("R12 W7 everything that the daemon and its children print reaches the log") {
+    Victim victim;
+    REQUIRE(write_file(victim.log, "old text\n"));
+    REQUIRE(write_file(victim.dir / "input", "X"));
+    const Outcome launcher = victim.start("speak=1 input=" + (victim.dir / "input"));
+    check_started(victim, launcher);
+    // Until ready stderr is the launcher's.
+    CHECK(contains(launcher.err, "by cerr"));
+    CHECK(contains(launcher.err, "by child's stderr"));
+    const std::string text = slurp(victim.log);
+    INFO(text);
+    for (const char* part : {"old text\n", "by printf\n", "by cout\n", "by write\n",
+                             "by WriteFile\n", "by child", "input=88"})
+        CHECK(contains(text, part));
+    const std::string renamed = victim.log + ".1";
+    CHECK(MoveFileA(victim.log.c_str(), renamed.c_str()));
+    CHECK(send(victim, 16));
+    CHECK(eventually([&] { return contains(slurp(renamed), "sig=16"); }));
+    stop_it(victim);
+}
+
+TEST_CASE("L4 W7 reload re-opens a log that was renamed") {
+    Victim victim;
+    const std::string subject = program("subject") + " ";
+    const std::string rest = " --pidfile " + victim.pidfile + " --stdout " + victim.log;
+    CHECK(run(Launch(subject + "start" + rest)).status == 0);
+    CHECK(MoveFileA(victim.log.c_str(), (victim.log + ".1").c_str()));
+    CHECK(run(Launch(subject + "reload" + rest)).status == 0);
+    CHECK(victim.logs("hup\n"));
+    CHECK_FALSE(contains(slurp(victim.log + ".1"), "hup"));
+    CHECK(run(Launch(subject + "stop" + rest)).status == 0);
+}
+
+// ---- Signals ------------------------------------------------------------------------------------
+
+TEST_CASE("R13 G1 W5 a signal calls its handler once, in the waiting thread") {
+    Victim victim;
+    check_started(victim, victim.start());
+    for (const int signum : {12, 16, 21, 30}) {
+        CHECK(send(victim, signum));
+        const std::string line = "sig=" + std::to_string(signum) + " file=";
+        CHECK(victim.logs(line));
+        CHECK(count(slurp(victim.log), line) == 1);
+    }
+    CHECK_FALSE(contains(slurp(victim.log), "elsewhere"));
+    CHECK(send(victim, 2));
+    CHECK(victim.logs("sig=2 file="));
+    CHECK(send(victim, 22));
+    CHECK(victim.logs("sig=22 file="));
+    CHECK(send(victim, 15));
+    CHECK(victim.logs("sig=15 reported"));
+    CHECK(eventually([&] { return !exists(victim.pidfile); }));
+}
+
+TEST_CASE("R13 G7 what is no signal here is refused by name") {
+    Victim victim;
+    check_started(victim, victim.start());
+    for (const int signum : {-1, 0, 1, 32, 4711}) {
+        Error error;
+        CHECK_FALSE(daemonize::send(victim.pidfile, signum, error));
+        CHECK((error.code == errc::unknown_signal));
+    }
+    CHECK(alive(victim.daemon()));
+    stop_it(victim);
+    Error error;
+    CHECK_FALSE(daemonize::send(victim.pidfile, 12, error));
+    CHECK((error.code == errc::not_running));
+}
+
+TEST_CASE("R14 W5 in a storm of senders no signal is lost") {
+    Victim victim;
+    check_started(victim, victim.start());
+    Sender senders[4] = {
+        {&victim, 16, 20, 0}, {&victim, 17, 20, 0}, {&victim, 18, 20, 0}, {&victim, 19, 20, 0}};
+    HANDLE threads[4];
+    for (int i = 0; i < 4; ++i)
+        threads[i] = CreateThread(nullptr, 0, send_often, senders + i, 0, nullptr);
+    CHECK(WaitForMultipleObjects(4, threads, TRUE, 60000) == WAIT_OBJECT_0);
+    for (const Sender& sender : senders) {
+        const std::string line = "sig=" + std::to_string(sender.signum) + " file=";
+        CHECK(sender.sent == 20);
+        CHECK(eventually([&] { return count(slurp(victim.log), line) == sender.sent; }));
+    }
+    for (const HANDLE thread : threads) CloseHandle(thread);
+    stop_it(victim);
+    CHECK(eventually([] { return processes("victim.exe").empty(); }));
+}
+
+TEST_CASE("R15 W5 when a handler runs the file names a new and living daughter") {
+    Victim victim;
+    check_started(victim, victim.start("slow=300"));
+    const long before = victim.daughter();
+    CHECK(send(victim, 16));
+    CHECK(victim.logs("sig=16 file="));
+    const long after = victim.daughter();
+    CHECK(after != before);
+    CHECK(alive(static_cast<DWORD>(after)));
+    CHECK(contains(slurp(victim.log), "sig=16 file=" + std::to_string(after) + " "));
+    stop_it(victim);
+}
+
+TEST_CASE("R16 W5 a daemon that is killed takes its daughter along, and frees the lock") {
+    Victim victim;
+    check_started(victim, victim.start());
+    const DWORD daughter = static_cast<DWORD>(victim.daughter());
+    CHECK(end(victim.daemon(), 1));
+    CHECK(gone(daughter, 2000));
+    CHECK_FALSE(is_locked(victim.pidfile));
+    CHECK(daemonize::status(victim.pidfile).state == State::dead);
+    check_started(victim, victim.start());
+    stop_it(victim);
+}
+
+TEST_CASE("R17 W6 a daughter that Task Manager or Ctrl-C ends means SIGINT, other codes nobody") {
+    Victim victim;
+    check_started(victim, victim.start());
+    int wanted = 0;
+    for (const DWORD code : {0UL, 1UL, 0xC000013AUL}) {
+        CHECK(end(static_cast<DWORD>(victim.daughter()), code));
+        ++wanted;
+        CHECK(eventually([&] { return count(slurp(victim.log), "sig=2 file=") == wanted; }));
+    }
+    for (const DWORD code : {99UL, 32UL, 0xC0000005UL}) {
+        const long before = victim.daughter();
+        CHECK(end(static_cast<DWORD>(before), code));
+        CHECK(eventually([&] { return victim.daughter() != before; }));
+    }
+    CHECK(send(victim, 16));  // and it hears as before
+    CHECK(victim.logs("sig=16 file="));
+    CHECK(count(slurp(victim.log), "sig=") == wanted + 1);
+    stop_it(victim);
+}
+
+TEST_CASE("R17 W6 a daughter that dies again and again does not cost the machine") {
+    Victim victim;
+    check_started(victim, victim.start());
+    const DWORD began = GetTickCount();
+    int killed = 0;
+    long last = 0;
+    while (GetTickCount() - began < 4000) {
+        const long daughter = victim.daughter();
+        if (daughter != last && end(static_cast<DWORD>(daughter), 99)) ++killed, last = daughter;
+        Sleep(1);
+    }
+    INFO(killed);
+    CHECK(killed >= 5);
+    CHECK(killed < 30);
+    CHECK(send(victim, 16));
+    CHECK(victim.logs("sig=16 file="));
+    stop_it(victim);
+}
+
+TEST_CASE("R18 Python's way of sending: int() of the whole file, all access, the signal as code") {
+    Victim victim;
+    check_started(victim, victim.start());
+    const std::string text = slurp(victim.pidfile);
+    char* end_of_number = nullptr;
+    const long pid = std::strtol(text.c_str(), &end_of_number, 10);
+    CHECK(std::string(end_of_number).find_first_not_of(" \t\r\n") == std::string::npos);
+    const HANDLE process = OpenProcess(PROCESS_ALL_ACCESS, FALSE, static_cast<DWORD>(pid));
+    REQUIRE(process);
+    CHECK(TerminateProcess(process, 21));
+    CloseHandle(process);
+    CHECK(victim.logs("sig=21 file="));
+    stop_it(victim);
+}
+
+TEST_CASE("W5 with the program renamed another process stands in, and signals arrive") {
+    Scratch place;
+    Victim victim;
+    const std::string copy = place / "renamed.exe", away = place / "away.exe";
+    REQUIRE(CopyFileA(program("victim").c_str(), copy.c_str(), FALSE));
+    CHECK(run(Launch(copy + " pidfile=" + victim.pidfile + " log=" + victim.log)).status == 0);
+    const DWORD daemon = victim.daemon();
+    CHECK(MoveFileA(copy.c_str(), away.c_str()));
+    for (const int signum : {16, 17, 18}) {
+        CHECK(send(victim, signum));
+        CHECK(victim.logs("sig=" + std::to_string(signum) + " file="));
+    }
+    CHECK(victim.daemon() == daemon);
+    stop_it(victim);
+}
+
+TEST_CASE("R19 C2 stop: graceful, slow, deaf, not running") {
+    Victim victim;
+    Error error;
+    CHECK(daemonize::stop(victim.pidfile, milliseconds(1000), error) == Stopped::not_running);
+    check_started(victim, victim.start());
+    stop_it(victim);
+    check_started(victim, victim.start("linger=1500"));
+    const DWORD began = GetTickCount();
+    stop_it(victim);
+    CHECK(GetTickCount() - began >= 1400);
+    check_started(victim, victim.start("deaf=1"));
+    const DWORD daemon = victim.daemon();
+    CHECK(daemonize::stop(victim.pidfile, milliseconds(700), error) == Stopped::killed);
+    CHECK_FALSE(alive(daemon));
+    CHECK_FALSE(exists(victim.pidfile));
+    CHECK(eventually([] { return processes("victim.exe").empty(); }));
+}
+
+TEST_CASE("R19 C2 a stop arrives also in a storm of other signals") {
+    Victim victim;
+    check_started(victim, victim.start());
+    Sender sender = {&victim, 16, 100000, 0};
+    const HANDLE thread = CreateThread(nullptr, 0, send_often, &sender, 0, nullptr);
+    Sleep(100);
+    Error error;
+    CHECK(daemonize::stop(victim.pidfile, milliseconds(10000), error) == Stopped::ended);
+    sender.times = 0;
+    CHECK(WaitForSingleObject(thread, patience) == WAIT_OBJECT_0);
+    CloseHandle(thread);
+    CHECK_FALSE(exists(victim.pidfile));
+}
+
+TEST_CASE("R20 W6 console events: interrupt means SIGINT, the end of the session SIGTERM") {
+    daemonize::SignalHandler signals;
+    signals.start();
+    for (DWORD event = CTRL_C_EVENT; event <= CTRL_BREAK_EVENT; ++event) {
+        CHECK(os::on_console_event(event));
+        CHECK(signals.poll() == SIGINT);
+    }
+    DWORD closing[] = {CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT};
+    for (DWORD& event : closing) {
+        // Such a handler does not return while the program has time to end.
+        const HANDLE thread = CreateThread(
+            nullptr, 0,
+            [](void* argument) -> DWORD {
+                return static_cast<DWORD>(os::on_console_event(*static_cast<DWORD*>(argument)));
+            },
+            &event, 0, nullptr);
+        CHECK(signals.wait_for(milliseconds(5000)) == SIGTERM);
+        CHECK(WaitForSingleObject(thread, 200) == WAIT_TIMEOUT);
+        TerminateThread(thread, 0);
+        CloseHandle(thread);
+    }
+    signals.stop();
+    CHECK_FALSE(os::on_console_event(CTRL_C_EVENT));  // nobody's: the system's default
+}
+
+TEST_CASE("R21 W1 in a job that does not let go the daemon starts, says so, and ends with it") {
+    Victim victim;
+    Job job(JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE);
+    Launch launch = victim.launch("explain=1");
+    launch.job = job.handle;
+    check_started(victim, run(launch));
+    const DWORD daemon = victim.daemon();
+    CHECK(victim.logs("job: "));
+    job.close();
+    CHECK(gone(daemon, 5000));
+}
+
+TEST_CASE("R21 W1 out of a job that lets go the daemon survives it") {
+    Victim victim;
+    Job job(JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE | JOB_OBJECT_LIMIT_BREAKAWAY_OK);
+    Launch launch = victim.launch("explain=1");
+    launch.job = job.handle;
+    check_started(victim, run(launch));
+    const DWORD daemon = victim.daemon();
+    CHECK_FALSE(contains(slurp(victim.log), "job: "));
+    job.close();
+    CHECK_FALSE(gone(daemon, 500));
+    stop_it(victim);
+}
+
+TEST_CASE(
+    "R23 W1 children of another launcher thread that inherit all keep neither lock nor event") {
+    Victim victim;
+    check_started(victim, victim.start("spawn=1"));
+    stop_it(victim);
+    CHECK_FALSE(processes("victim.exe").empty());  // the children sleep on
+    CHECK_FALSE(exists(victim.pidfile));
+    check_started(victim, victim.start());
+    stop_it(victim);
+}
+
+TEST_CASE("R24 W3 a launcher that is killed while it waits leaves no daemon and no lock") {
+    for (int round = 0; round < 20; ++round) {
+        Victim victim;
+        Running launcher(victim.launch("hang=1"));
+        Sleep(static_cast<DWORD>(round * 7));
+        launcher.kill();
+        launcher.finish();
+        INFO(round);
+        CHECK(eventually([] { return processes("victim.exe").empty(); }, 5000));
+        CHECK_FALSE(is_locked(victim.pidfile));
+        check_started(victim, victim.start());
+        stop_it(victim);
+    }
+}
+
+// ---- The rules that are the same everywhere -----------------------------------------------------
+
+TEST_CASE("S7 the kept launcher goes on, with the daemon's number or the error") {
+    Victim victim;
+    const Outcome launcher = victim.start("kept=1");
+    check_started(victim, launcher);
+    CHECK(value_in(launcher.out, "kept") == std::to_string(victim.daemon()) + " parent\r");
+    const Outcome second = victim.start("kept=1");
+    CHECK(contains(second.out, "already running as process " + std::to_string(victim.daemon())));
+    stop_it(victim);
+    const Outcome failed = victim.start("kept=1 fail=kept");
+    CHECK(failed.status == 0);
+    CHECK(contains(failed.out, "e: kept"));
+    CHECK_FALSE(exists(victim.pidfile));
+}
+
+TEST_CASE("P2 a refused start changes nothing of the file, and touches no log") {
+    Victim victim;
+    check_started(victim, victim.start());
+    WIN32_FILE_ATTRIBUTE_DATA before = {}, after = {};
+    GetFileAttributesExA(victim.pidfile.c_str(), GetFileExInfoStandard, &before);
+    const std::string text = slurp(victim.pidfile), log = slurp(victim.log);
+    const Outcome refused = victim.start();
+    CHECK(refused.status == 1);
+    GetFileAttributesExA(victim.pidfile.c_str(), GetFileExInfoStandard, &after);
+    CHECK(std::memcmp(&before.ftLastWriteTime, &after.ftLastWriteTime, sizeof(FILETIME)) == 0);
+    CHECK(std::memcmp(&before.ftCreationTime, &after.ftCreationTime, sizeof(FILETIME)) == 0);
+    CHECK(slurp(victim.pidfile) == text);
+    CHECK(slurp(victim.log) == log);
+    stop_it(victim);
+}
+
+TEST_CASE("C4 a process born as daemon finds nobody in its own PID file") {
+    Victim victim;
+    const std::string file = victim.dir / "first";
+    const DWORD began = GetTickCount();
+    check_started(victim, victim.start("first=" + file));
+    CHECK(GetTickCount() - began < 5000);
+    CHECK(slurp(file) == "1 nobody\r\n0 nobody\r\n");
+    stop_it(victim);
+}
+
+TEST_CASE("C1 C6 the verbs and their codes") {
+    Victim victim;
+    const std::string rest = " --pidfile " + victim.pidfile + " --stdout " + victim.log;
+    const auto verb = [&](const std::string& word, const std::string& more) {
+        const Outcome outcome = run(Launch(program("subject") + " " + word + rest + more));
+        if (outcome.status > 124) MESSAGE(outcome.text());
+        return outcome.status;
+    };
+    CHECK(verb("status", "") == 3);
+    CHECK(verb("reload", "") == 7);
+    CHECK(verb("stop", "") == 0);
+    CHECK(verb("start", "") == 0);
+    CHECK(verb("start", "") == 1);
+    CHECK(verb("status", "") == 0);
+    CHECK(verb("restart", "") == 0);
+    CHECK(verb("reload", "") == 0);
+    CHECK(victim.logs("hup\n"));
+    CHECK(verb("stop", "") == 0);
+    CHECK_FALSE(exists(victim.pidfile));
+    CHECK(verb("nonsense", "") == 2);
+    CHECK(verb("start", " --fail-init x") == 1);
+    CHECK(verb("start", " --exit-init 42") == 42);
+    CHECK(verb("start", " --ready-delay-ms 9000 --ready-timeout 1") == 124);
+    CHECK(verb("start", " --umask 022") == 3);
+    CHECK(verb("start", " --user nobody") == 3);
+    CHECK(verb("start", " --chroot C:\\") == 3);
+    CHECK(verb("start", " --preserve-fd 5") == 3);
+    CHECK_FALSE(exists(victim.pidfile));
+}
+
+TEST_CASE("C1 W6 run stays in the foreground, keeps its output and ends when it is told to") {
+    Victim victim;
+    Running running(Launch(program("subject") + " run --payload here --pidfile " + victim.pidfile));
+    CHECK(eventually([&] { return daemonize::status(victim.pidfile).state == State::running; }));
+    CHECK(victim.daemon() == running.pid());
+    CHECK(daemonize::stop(victim.pidfile) == Stopped::ended);
+    const Outcome outcome = running.finish();
+    CHECK(outcome.status == 0);
+    CHECK(outcome.out == "payload=here\r\n");
+    CHECK_FALSE(exists(victim.pidfile));
+}
+
+TEST_CASE("D2 clear_environment keeps what was named, and what the system needs") {
+    Victim victim;
+    Launch launch = victim.launch("keep=1");
+    launch.environment = {{"KEPT", "1"}, {"DROPPED", "1"}};
+    check_started(victim, run(launch));
+    CHECK(victim.logged("environment") == "kept-");
+    stop_it(victim);
+}
+
+TEST_CASE("E4 bad paths: clear texts, comparable codes, nothing left") {
+    Error error;
+    daemonize::PidFile missing("Q:\\no\\such.pid");
+    CHECK_FALSE(missing.acquire(milliseconds(0), error));
+    CHECK((error.code == std::errc::no_such_file_or_directory));
+    CHECK(error.code.value() == ERROR_PATH_NOT_FOUND);
+    CHECK(contains(error.text, "cannot create 'Q:\\no\\such.pid': "));
+    Scratch dir;
+    daemonize::PidFile directory(dir.path());
+    CHECK_FALSE(directory.acquire(milliseconds(0), error));
+    CHECK((error.code == errc::untrusted_pid_file));
+    daemonize::PidFile bytes("bad\xff\xfename");
+    CHECK_FALSE(bytes.acquire(milliseconds(0), error));
+    CHECK((error.code == std::errc::illegal_byte_sequence));
+    CHECK(contains(error.text, "it is not UTF-8"));
+    CHECK(daemonize::status("\\\\.\\pipe\\nobody").state != State::running);
+    daemonize::PidFile device("NUL");
+    CHECK_FALSE(device.acquire(milliseconds(0), error));
+    CHECK((error.code == errc::untrusted_pid_file));
+}
+
+TEST_CASE("P2 a foreign program that has the file open is told from a daemon") {
+    Scratch dir;
+    const std::string path = dir / "foreign.pid";
+    REQUIRE(write_file(path, "4711\n"));
+    const HANDLE reader = CreateFileA(path.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr,
+                                      OPEN_EXISTING, 0, nullptr);
+    daemonize::PidFile file(path);
+    Error error;
+    CHECK_FALSE(file.acquire(milliseconds(0), error));
+    INFO(error.text);
+    CHECK((error.code == errc::unproven_holder));
+    CHECK(contains(error.text, "another program"));
+    CHECK(daemonize::status(path).state == State::dead);
+    CloseHandle(reader);
+    CHECK(file.acquire(milliseconds(0), error));
+    file.release();
+    CHECK_FALSE(exists(path));
+}
+
+TEST_CASE(
+    "P1 a PID file by itself: locked, received, released; a second one in this process waits") {
+    Scratch dir;
+    const std::string path = dir /
+                             "gr\xc3\xbc\xc3\x9f"
+                             "e.pid";
+    daemonize::PidFile file(path), second(path);
+    Error error;
+    REQUIRE(file.acquire(milliseconds(0), error));
+    CHECK(file.is_held());
+    CHECK(parent_of(static_cast<DWORD>(file.read())) == GetCurrentProcessId());
+    CHECK_FALSE(second.acquire(milliseconds(300), error));
+    CHECK((error.code == errc::already_running || error.code == errc::timed_out));
+    CHECK_FALSE(file.acquire(milliseconds(0), error) == false);  // idempotent
+    daemonize::SignalHandler signals;
+    signals.on(12, daemonize::report_signal);
+    signals.start();
+    CHECK(daemonize::send(path, 12, error));
+    CHECK(signals.wait_for(milliseconds(5000)) == 12);
+    CHECK(daemonize::stop(path, milliseconds(100), error) == Stopped::failed);  // oneself
+    CHECK((error.code == errc::invalid_option));
+    file.release();
+    CHECK_FALSE(file.is_held());
+    CHECK_FALSE(exists(path));
+    CHECK(second.acquire(milliseconds(0), error));
+}
+
+TEST_CASE("P1 a long path and a file deep below it") {
+    Scratch dir;
+    std::string path = dir.path();
+    std::vector<std::string> made;
+    while (path.size() < 300) {
+        path += "\\" + std::string(50, 'd');
+        REQUIRE(CreateDirectoryW(wide("\\\\?\\" + path).c_str(), nullptr));
+        made.push_back(path);
+    }
+    daemonize::PidFile file(path + "\\long.pid");
+    Error error;
+    const bool acquired = file.acquire(milliseconds(0), error);
+    INFO(error.text);
+    CHECK(acquired);
+    CHECK(daemonize::status(path + "\\long.pid").state == State::running);
+    file.release();
+    CHECK(daemonize::status(path + "\\long.pid").state == State::not_running);
+    for (; !made.empty(); made.pop_back()) RemoveDirectoryW(wide("\\\\?\\" + made.back()).c_str());
+}
+
+TEST_CASE("P9 the default path is the user's own") {
+    Error error;
+    const std::string path = daemonize::PidFile::default_path("ticker", error);
+    INFO(error.text);
+    CHECK(contains(path, "ticker.pid"));
+    char local[MAX_PATH];
+    GetEnvironmentVariableA("LOCALAPPDATA", local, MAX_PATH);
+    CHECK(path.compare(0, std::strlen(local), local) == 0);
+    CHECK(daemonize::PidFile::default_path("a\\b", error).empty());
+    CHECK((error.code == errc::invalid_option));
+}
+
+TEST_CASE("G3 G4 waiting for a handle or a signal, whichever comes first") {
+    daemonize::SignalHandler signals;
+    signals.on(20, daemonize::report_signal);
+    signals.start();
+    const HANDLE input = CreateEventW(nullptr, TRUE, TRUE, nullptr);
+    const std::intptr_t number = reinterpret_cast<std::intptr_t>(input);
+    CHECK(signals.wait_for_input(number, milliseconds(5000)) == daemonize::no_signal);
+    CHECK(os::deliver(20));
+    CHECK(signals.wait_for_input(number, milliseconds(5000)) == 20);
+    ResetEvent(input);
+    CHECK(signals.wait_for_input(number, milliseconds(30)) == daemonize::no_signal);
+    const HANDLE ready = reinterpret_cast<HANDLE>(signals.native_handle());
+    CHECK(WaitForSingleObject(ready, 0) == WAIT_TIMEOUT);
+    os::deliver(20);
+    CHECK(WaitForSingleObject(ready, 0) == WAIT_OBJECT_0);
+    CHECK(signals.poll() == 20);
+    CloseHandle(input);
+}
+
+TEST_CASE("G1 G5 one owner for a signal, and what stood there comes back") {
+    daemonize::SignalHandler first, second;
+    Error error;
+    for (const int never : {4, 6, 8, 9, 11, 0, 1, 32}) {
+        CHECK_FALSE(first.on(never, daemonize::report_signal, error));
+        CHECK((error.code == errc::unknown_signal));
+    }
+    CHECK(first.start(error));
+    CHECK_FALSE(second.start(error));
+    CHECK((error.code == errc::invalid_option));
+    first.stop();
+    first.stop();
+    CHECK(second.start(error));
+    second.stop();
+    CHECK_FALSE(os::deliver(SIGINT));
+}
+
+TEST_CASE("E4 system errors: their number, their text in UTF-8, their meaning among std::errc") {
+    SetLastError(ERROR_ACCESS_DENIED);
+    const std::error_code denied = os::last_error();
+    CHECK(denied.value() == 5);
+    CHECK((denied == std::errc::permission_denied));
+    CHECK_FALSE(denied.message().empty());
+    CHECK(denied.message().find_first_of("\r\n") == std::string::npos);
+    SetLastError(ERROR_SHARING_VIOLATION);
+    CHECK_FALSE((os::last_error() == errc::already_running));
+    CHECK(contains(os::system_error(0x20001234).message(), "536875572"));
+}
+
+int main(int argc, char** argv) {
+    doctest::Context context(argc, argv);
+    const int status = context.run();
+    kill_all();
+    return status;
+}
