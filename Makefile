@@ -4,7 +4,7 @@
 # OWN_FLAGS, so that `make CXXFLAGS=-O0` loses no warning.
 
 BUILD    ?= build
-CXXFLAGS ?= -O2 -g
+CXXFLAGS ?= -O1
 STD      ?= c++11
 PREFIX   ?= /usr/local
 JOBS     ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
