@@ -117,8 +117,14 @@ pid_t spawn(const Words& words, const Setup& setup) {
 Ended run(const Words& words, const Setup& setup = Setup()) {
     const pid_t pid = spawn(words, setup);
     int status = 0;
-    if (waitpid(pid, &status, 0) != pid) system_says("waitpid");
+    alarm(60);  // its handler only ends the waitpid()
+    if (waitpid(pid, &status, 0) != pid) {
+        kill(pid, SIGKILL);
+        waitpid(pid, nullptr, 0);
+        give_up(words[0] + " does not end within 60 s");
+    }
     const long long now = bench::now_ns();
+    alarm(0);
     return Ended{WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), *exec_time, now};
 }
 
@@ -519,6 +525,10 @@ int measure(int argc, char** argv) {
     b.build = build;
     std::free(build);
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    struct sigaction wake;
+    std::memset(&wake, 0, sizeof wake);
+    wake.sa_handler = [](int) {};
+    sigaction(SIGALRM, &wake, nullptr);
     void* const page =
         mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) system_says("mmap");
