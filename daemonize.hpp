@@ -807,8 +807,9 @@ bool take(int signum) noexcept;                     // one of those counted
 bool is_pending(int signum) noexcept;
 void drain(const Wake& wake) noexcept;
 void ring(const Wake& wake) noexcept;
-int wait_any(const std::intptr_t* handles, int count,
-             const Deadline& deadline) noexcept;  // -1: over
+// The index of one that is ready, or:
+enum { time_over = -1, interrupted = -2 };
+int wait_any(const std::intptr_t* handles, int count, const Deadline& deadline) noexcept;
 bool is_catchable(int signum) noexcept;
 bool is_sendable(int signum) noexcept;
 const std::vector<std::pair<int, const char*>>& signal_names();
@@ -1800,7 +1801,7 @@ struct Watch {
     int dispatch(Entry& entry);
     int next();
     bool any_pending() const;
-    void keep_alive();
+    void keep_alive(Duration interval);
     int wait(const os::Deadline& deadline, std::intptr_t input);
 };
 
@@ -1874,9 +1875,8 @@ int Watch::next() {
 }
 
 // A loop that is heard of: the manager is told when half of its limit has passed.
-void Watch::keep_alive() {
+void Watch::keep_alive(Duration interval) {
     if (session && session->open()) os::renew(session->lock);
-    const Duration interval = os::watchdog();
     if (interval == no_limit) return;
     if (!watchdog_due.never() && !watchdog_due.over()) return;
     os::tell_manager("WATCHDOG=1");
@@ -1890,13 +1890,14 @@ int Watch::wait(const os::Deadline& deadline, std::intptr_t input) {
                    "start() was not called");
         raise_error(error);
     }
+    const Duration interval = os::watchdog();
     for (;;) {
         if (!sync(error)) raise_error(error);
         os::drain(wake);
         const int signum = next();
         if (signum != no_signal) return signum;
         if (!sync(error)) raise_error(error);  // a callback may have replaced a handler
-        keep_alive();
+        keep_alive(interval);
         const bool watched = !watchdog_due.never() && watchdog_due.left() < deadline.left();
         const std::intptr_t handles[2] = {wake.readable.get(), input};
         const int count = input == -1 ? 1 : 2;
@@ -4393,7 +4394,9 @@ bool is_gone(const Identity& identity) {
 bool await_end(const Identity& identity, const Deadline& deadline) noexcept {
     if (identity.handle) {
         const std::intptr_t handle = identity.handle.get();
-        return wait_any(&handle, 1, deadline) == 0;
+        int ready = interrupted;
+        while (ready == interrupted) ready = wait_any(&handle, 1, deadline);
+        return ready == 0;
     }
     Backoff backoff(deadline);
     for (;;) {
@@ -4574,12 +4577,10 @@ int wait_any(const std::intptr_t* handles, int count, const Deadline& deadline) 
         fds[i].events = POLLIN;
         fds[i].revents = 0;
     }
-    for (;;) {
-        const int ready = ::poll(fds, static_cast<nfds_t>(count), poll_timeout(deadline.left()));
-        for (int i = 0; ready > 0 && i < count; ++i)
-            if (fds[i].revents != 0) return i;
-        if (deadline.over()) return -1;
-    }
+    const int ready = ::poll(fds, static_cast<nfds_t>(count), poll_timeout(deadline.left()));
+    for (int i = 0; ready > 0 && i < count; ++i)
+        if (fds[i].revents != 0) return i;
+    return deadline.over() ? time_over : interrupted;
 }
 
 const std::vector<std::pair<int, const char*>>& signal_names() {
