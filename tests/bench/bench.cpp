@@ -429,12 +429,14 @@ double two_hundred(Bench& b, const std::string& program, int& winners) {
     const long long began = bench::now_ns();
     close(gate[1]);
     winners = 0;
+    alarm(60);
     for (const pid_t launcher : launchers) {
         int status = 0;
         if (waitpid(launcher, &status, 0) != launcher) system_says("waitpid");
         winners += WIFEXITED(status) && WEXITSTATUS(status) == 0;
     }
     const long long ended = bench::now_ns();
+    alarm(0);
     close(null);
     long pid = 0;
     if (std::sscanf(b.place.line('R').c_str(), "R %ld", &pid) != 1) give_up("none of 200 started");
