@@ -2902,6 +2902,11 @@ int list_groups(int (*call)(const char*, T, T*, int*), const std::string& user, 
     return 0;
 }
 
+template <class Count>
+int call_setgroups(int (*call)(Count, const gid_t*), const std::vector<gid_t>& groups) {
+    return call(static_cast<Count>(groups.size()), groups.data());
+}
+
 // ---- Small tools ----
 
 bool refused(Error& error, const pure::Piece& step, const pure::Piece& object) {
@@ -2981,7 +2986,7 @@ bool write_all(int fd, const char* bytes, std::size_t size) {
 
 sigset_t every_signal() {
     sigset_t set;
-    ::sigfillset(&set);
+    sigfillset(&set);
     return set;
 }
 
@@ -3131,7 +3136,7 @@ void SignalHold::take() noexcept {
 void SignalHold::only_children() noexcept {
     if (!saved_) return;
     sigset_t mask = saved_->mask;
-    ::sigaddset(&mask, SIGCHLD);
+    sigaddset(&mask, SIGCHLD);
     ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
 }
 
@@ -3760,7 +3765,7 @@ inline void daemonize_wake(int) {}  // its only use is to end a pselect()
     // On 0, where pselect() can always watch it. SIGCHLD is blocked but within pselect().
     ::dup2(channel, 0);
     sigset_t mask = every_signal();
-    ::sigdelset(&mask, SIGCHLD);
+    sigdelset(&mask, SIGCHLD);
     bool told = false;
     for (;;) {
         Report report;
@@ -4166,7 +4171,7 @@ bool drop(Plan& plan, Lock& lock, Error& error) {
     if (!plan.drops) return enter_directories(plan, lock, error);
     std::vector<gid_t> groups;
     for (const long group : plan.groups) groups.push_back(static_cast<gid_t>(group));
-    if (::setgroups(groups.size(), groups.data()) != 0)
+    if (call_setgroups(::setgroups, groups) != 0)
         return refused(error, "cannot set the groups of", identity_text(plan));
     if (!set_gids(static_cast<gid_t>(plan.gid)))
         return refused(error, "cannot change to group", pure::number(plan.gid));
@@ -4275,7 +4280,7 @@ bool set_signals(Plan& plan, Lock& lock, Error& error) {
         if (!route(entry.first, wanted, error)) return false;
     }
     sigset_t none;
-    ::sigemptyset(&none);
+    sigemptyset(&none);
     ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
     return true;
 }
@@ -4480,7 +4485,7 @@ inline void daemonize_terminate(int signum) { os::terminate(signum); }
 
 void own(struct sigaction& action, int signum, Route wanted) {
     std::memset(&action, 0, sizeof action);
-    ::sigfillset(&action.sa_mask);
+    sigfillset(&action.sa_mask);
     switch (wanted) {
         case Route::ignore:
             action.sa_handler = SIG_IGN;
@@ -4625,8 +4630,8 @@ void terminate(int signum) noexcept {
     action.sa_handler = SIG_DFL;
     ::sigaction(signum, &action, nullptr);
     sigset_t set;
-    ::sigemptyset(&set);
-    ::sigaddset(&set, signum);
+    sigemptyset(&set);
+    sigaddset(&set, signum);
     ::raise(signum);
     ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
     ::_exit(128 + signum);  // a signal whose default is not to end
@@ -4746,7 +4751,7 @@ struct Child {
 struct Receiver {
     Lock* lock = nullptr;
     Handle job, stop, thread;
-    Child daughter;
+    Child daughter, spare;  // the spare is made when there is nothing else to do
     DWORD thread_id = 0;
     SRWLOCK writing = SRWLOCK_INIT;
     bool closed = false;  // the file has been given up
@@ -5156,8 +5161,9 @@ bool write_pid(const Lock& lock, long pid) noexcept {
 // The old daughter's handle is closed last: as long as the file names it, its number is nobody
 // else's.
 bool replace_daughter(Receiver& receiver) {
-    Child next;
-    if (!new_daughter(receiver, next)) return false;
+    Child next = std::move(receiver.spare);
+    if ((!next.process || has_ended(raw(next.process))) && !new_daughter(receiver, next))
+        return false;
     ::AcquireSRWLockExclusive(&receiver.writing);
     const bool written = receiver.closed || write_pid(*receiver.lock, static_cast<long>(next.pid));
     ::ReleaseSRWLockExclusive(&receiver.writing);
@@ -5169,14 +5175,25 @@ bool replace_daughter(Receiver& receiver) {
     return true;
 }
 
+// The next that ends; false: this process does. A spare so ready is in the file within a
+// millisecond; the making of a process, which takes ten or more, is nobody's wait.
+bool await_signal(Receiver& receiver, DWORD& code) {
+    const HANDLE both[2] = {raw(receiver.stop), raw(receiver.daughter.process)};
+    for (;;) {
+        const DWORD idle = receiver.spare.process ? INFINITE : 50;
+        const DWORD ready = ::WaitForMultipleObjects(2, both, FALSE, idle);
+        if (ready == WAIT_OBJECT_0 + 1) return ::GetExitCodeProcess(both[1], &code) != 0;
+        if (ready != WAIT_TIMEOUT) return false;
+        if (!new_daughter(receiver, receiver.spare)) ::WaitForSingleObject(both[0], 1000);
+    }
+}
+
 unsigned __stdcall listen(void* argument) {
     Receiver& receiver = *static_cast<Receiver*>(argument);
     DWORD pause = 0;
     for (;;) {
-        const HANDLE both[2] = {raw(receiver.stop), raw(receiver.daughter.process)};
-        if (::WaitForMultipleObjects(2, both, FALSE, INFINITE) != WAIT_OBJECT_0 + 1) return 0;
         DWORD code = 0;
-        ::GetExitCodeProcess(both[1], &code);
+        if (!await_signal(receiver, code)) return 0;
         const int signum = pure::signal_of_exit_code(code);
         // Ended by none of ours, again and again (a virus scanner?): not as fast as the machine
         // can.
