@@ -24,8 +24,10 @@ SUPPORT  := $(patsubst tests/support/%.cpp,$(BUILD)/%, \
               $(filter-out tests/support/harness.cpp,$(wildcard tests/support/*.cpp)))
 SUITE    := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/*.cpp tests/support/harness.cpp))
 
-# Whether the compiler finds a header; asked anew each time, since a header can be installed.
-has_header = $(shell echo '\#include <$(1)>' | \
+# Whether the compiler finds a header; asked anew each time, since a header can be installed. The
+# variable: how a # is escaped in here differs between versions of make.
+hash := \#
+has_header = $(shell echo '$(hash)include <$(1)>' | \
                $(COMPILE) -x c++ -E - >/dev/null 2>&1 && echo yes)
 NEEDS_SECCOMP := $(BUILD)/deny
 
