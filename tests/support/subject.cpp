@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -53,7 +54,8 @@ long start_sleep() {
 const int user_signal = SIGUSR1;
 void sleep_for(long ms) {
     struct timespec time = {ms / 1000, ms % 1000 * 1000000};
-    nanosleep(&time, nullptr);
+    while (nanosleep(&time, &time) != 0 && errno == EINTR) {  // a second signal cuts nothing short
+    }
 }
 int open_to_append(const char* path) { return open(path, O_WRONLY | O_APPEND | O_CREAT, 0644); }
 bool write_text(int file, const char* text, unsigned size) {
