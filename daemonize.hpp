@@ -800,6 +800,7 @@ struct Wake {
     Handle readable, writable;
 };
 bool open_wake(Wake& wake, Error& error);
+void close_wake(Wake& wake) noexcept;
 bool capture(int signum, const Wake& wake, Error& error);
 void release(int signum, const Wake& wake) noexcept;
 bool route(int signum, Route route, Error& error);  // without a SignalHandler
@@ -1308,11 +1309,14 @@ struct Holder {
     os::Identity daemon;  // the process whose end is the daemon's
 };
 
+// A signal goes to the process that the file names; who waits for an end needs the daemon's.
+enum class Wanted { entry, daemon };
+
 bool same_holder(const os::Found& a, const os::Found& b) {
     return a.device == b.device && a.inode == b.inode && a.owner == b.owner && a.locked == b.locked;
 }
 
-bool find_holder(const std::string& path, Holder& holder, Error& error) {
+bool find_holder(const std::string& path, Wanted wanted, Holder& holder, Error& error) {
     const os::Deadline deadline(patience);
     Backoff backoff(deadline);
     for (;;) {
@@ -1323,8 +1327,9 @@ bool find_holder(const std::string& path, Holder& holder, Error& error) {
             std::string why;
             long pid = 0;
             Error gone;
-            const bool open = os::open_process(holder.pid, holder.entry, gone) &&
-                              os::daemon_of(holder.entry, holder.daemon, gone);
+            const bool open =
+                os::open_process(holder.pid, holder.entry, gone) &&
+                (wanted == Wanted::entry || os::daemon_of(holder.entry, holder.daemon, gone));
             if (open && os::look(path, again, error) && same_holder(holder.found, again) &&
                 pure::judge(again, pid, why) == pure::Verdict::proven && pid == holder.pid)
                 return true;
@@ -1335,14 +1340,18 @@ bool find_holder(const std::string& path, Holder& holder, Error& error) {
         } else if (holder.verdict != pure::Verdict::starting) {
             return true;
         }
-        if (deadline.over()) return true;
+        if (deadline.over())
+            return holder.verdict != pure::Verdict::proven ||
+                   pure::fail(error, errc::unproven_holder, "cannot find the daemon of",
+                              pure::path(path), "the file changed each time it was asked");
         backoff.pause();
     }
 }
 
 // not_running, or why nobody may be signalled through this file; true: `holder` is the daemon.
-bool require_holder(const std::string& path, const char* step, Holder& holder, Error& error) {
-    if (!find_holder(path, holder, error)) return false;
+bool require_holder(const std::string& path, Wanted wanted, const char* step, Holder& holder,
+                    Error& error) {
+    if (!find_holder(path, wanted, holder, error)) return false;
     switch (holder.verdict) {
         case pure::Verdict::proven:
             break;
@@ -1377,7 +1386,8 @@ bool send_signal(const std::string& file, int signum, Error& error) {
     const os::Deadline deadline(signal_patience);
     for (Backoff backoff(deadline); !deadline.over(); backoff.pause()) {
         Holder holder;
-        if (!require_holder(path, "cannot signal the daemon of", holder, error)) return false;
+        if (!require_holder(path, Wanted::entry, "cannot signal the daemon of", holder, error))
+            return false;
         switch (os::signal(holder.entry, signum)) {
             case os::Sent::sent:
                 return true;
@@ -1388,7 +1398,7 @@ bool send_signal(const std::string& file, int signum, Error& error) {
                                   pure::path(path), "not running");
             default:
                 return pure::fail(error, os::last_error(), "cannot signal process",
-                                  pure::number(holder.daemon.pid));
+                                  pure::number(holder.pid));
         }
     }
     return pure::fail(error, errc::timed_out, "cannot signal the daemon of", pure::path(path),
@@ -1663,10 +1673,16 @@ bool become(Session& s, DaemonContext& context, Error& error) {
     return os::set_signals(plan, s.lock, error);  // 16
 }
 
+// What stdio holds, before an end by _exit. Not where other threads may hold a stream for ever.
+void flush(const os::Plan& plan) {
+    if (!plan.allow_threads) std::fflush(nullptr);
+}
+
 // Says that the start failed, to whoever waits for it: the launcher, or the terminal.
 [[noreturn]] void give_up(Session& s, const Error& error, int exit_code) {
-    const bool waiting = s.channel != nullptr;
-    if (waiting) {
+    bool heard = false;
+    flush(s.plan);
+    if (s.channel) {
         os::append_line(s.plan.targets[2], s.plan.program + ": " + error.text);
         os::Report report;
         report.word = os::Report::failed;
@@ -1675,13 +1691,12 @@ bool become(Session& s, DaemonContext& context, Error& error) {
         report.is_system = error.code.category() != category();
         report.number = error.code.value();
         report.text = error.text;
-        os::say(s.channel, report);  // an answer or not: this process ends here
+        heard = os::say(s.channel, report);
     } else if (!s.plan.inetd) {
         os::print(2, s.plan.program + ": " + error.text);
     }
-    // The launcher removes the file of a daemon that it waited for: it is neither jailed nor
-    // dropped.
-    os::unlock(s.lock, waiting ? os::Removal::keep : os::Removal::own);
+    // A launcher that heard of it removes the file: it is neither jailed nor dropped.
+    os::unlock(s.lock, heard ? os::Removal::keep : os::Removal::own);
     os::leave(pure::failure_code(exit_code));
 }
 
@@ -2305,7 +2320,7 @@ void SignalHandler::stop() noexcept {
     if (!watch_->started) return;
     for (detail::Watch::Entry& entry : watch_->entries) watch_->undo(entry);
     watch_->started = false;
-    watch_->wake = detail::os::Wake();
+    detail::os::close_wake(watch_->wake);
 }
 
 int SignalHandler::wait() { return wait_for(no_limit); }
@@ -2333,8 +2348,8 @@ DaemonContext::DaemonContext(DaemonContext&& other) noexcept
 
 DaemonContext::~DaemonContext() {
     close();
-    if (detail::the_daemon == session_) detail::the_daemon = nullptr;
-    delete session_;
+    // What was started is the process's until its end: `terminate` and the lock refer to it.
+    if (session_->process == 0) delete session_;
 }
 
 Role DaemonContext::start(Error& error) noexcept {
@@ -2357,6 +2372,7 @@ void DaemonContext::open() {
     if (is_open()) return;
     const bool started = start_session(*session_, *this, false, error);
     if (started && session_->role != Role::launcher) return;
+    flush(session_->plan);
     if (!started && !session_->plan.inetd) os::print(2, session_->plan.program + ": " + error.text);
     os::leave(started ? 0 : session_->exit_code);
 }
@@ -2467,7 +2483,7 @@ Status status(const std::string& pidfile) noexcept {
     Error error;
     Holder holder;
     std::string path;
-    if (!absolute_copy(pidfile, path, error) || !find_holder(path, holder, error)) {
+    if (!absolute_copy(pidfile, path, error) || !find_holder(path, Wanted::daemon, holder, error)) {
         status.text = error.text;
         return status;
     }
@@ -2545,8 +2561,8 @@ os::Sent ask_holder(const std::string& path, Holder& holder) {
         if (sent != os::Sent::lost || deadline.over()) return sent;
         Holder next;
         Error ignored;
-        if (!find_holder(path, next, ignored) || next.verdict != pure::Verdict::proven ||
-            next.daemon.pid != holder.daemon.pid)
+        if (!find_holder(path, Wanted::daemon, next, ignored) ||
+            next.verdict != pure::Verdict::proven || next.daemon.pid != holder.daemon.pid)
             return os::Sent::gone;
         holder.entry = std::move(next.entry);
         holder.pid = next.pid;
@@ -2603,7 +2619,7 @@ Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept 
     std::string path;
     error = Error();
     if (!absolute_copy(pidfile, path, error)) return Stopped::failed;
-    if (!require_holder(path, "cannot stop the daemon of", holder, error)) {
+    if (!require_holder(path, Wanted::daemon, "cannot stop the daemon of", holder, error)) {
         if (error.code != errc::not_running) return Stopped::failed;
         error = Error();
         return Stopped::not_running;
@@ -2830,6 +2846,11 @@ bool all_ids_are(uid_t uid, gid_t gid) {
 }
 #endif
 
+void set_cloexec(int fd) {
+    const int flags = ::fcntl(fd, F_GETFD);
+    if (flags != -1) ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+}
+
 #if DAEMONIZE_HAVE_PIPE2
 int make_pipe(int fds[2]) { return ::pipe2(fds, O_CLOEXEC); }
 int make_socketpair(int fds[2]) {
@@ -2837,10 +2858,6 @@ int make_socketpair(int fds[2]) {
 }
 int make_socket() { return ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); }
 #else
-void set_cloexec(int fd) {
-    const int flags = ::fcntl(fd, F_GETFD);
-    if (flags != -1) ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
-}
 int make_pipe(int fds[2]) {
     if (::pipe(fds) != 0) return -1;
     set_cloexec(fds[0]);
@@ -4015,8 +4032,42 @@ void settle(Launch*& launch, bool accepted) noexcept {
 
 namespace {
 
+// A SignalHandler that was started before the daemon goes on in it. Its pipe is made anew, under the
+// same numbers: the one of the launcher would bring each the other's bytes.
+std::vector<Wake*>& open_wakes() {
+    static std::vector<Wake*>& all = *new std::vector<Wake*>;
+    return all;
+}
+
+bool make_wake(Wake& wake, Error& error) {
+    int ends[2] = {-1, -1};
+    if (make_pipe(ends) != 0) return refused(error, "cannot make", "a pipe for signals");
+    wake.readable = Handle(lift(ends[0]));
+    wake.writable = Handle(lift(ends[1]));
+    for (const Handle* end : {&wake.readable, &wake.writable})
+        if (::fcntl(end->fd(), F_SETFL, O_NONBLOCK) != 0)
+            return refused(error, "cannot set up", "a pipe for signals");
+    return true;
+}
+
+bool renew_wakes(Error& error) {
+    for (const Wake* wake : open_wakes()) {
+        Wake fresh;
+        if (!make_wake(fresh, error)) return false;
+        if (!put(fresh.readable, wake->readable.fd()) || !put(fresh.writable, wake->writable.fd()))
+            return refused(error, "cannot set up", "a pipe for signals");
+        set_cloexec(wake->readable.fd());
+        set_cloexec(wake->writable.fd());
+    }
+    return true;
+}
+
 std::vector<int> kept_descriptors(const Plan& plan, const Lock& lock, const Channel* channel) {
     std::vector<int> keep = plan.preserve;
+    for (const Wake* wake : open_wakes()) {
+        keep.push_back(wake->readable.fd());
+        keep.push_back(wake->writable.fd());
+    }
     keep.push_back(lock.file.fd());
     if (channel) keep.push_back(channel->end.fd());
     keep.push_back(plan.null_device.fd());
@@ -4115,6 +4166,7 @@ bool move_in(Plan& plan, const Lock& lock, const Channel* channel, Error& error)
                 return refused(error, "cannot set up descriptor", pure::number(fd));
         }
         note(plan, "other descriptors closed", close_others(kept_descriptors(plan, lock, channel)));
+        if (!renew_wakes(error)) return false;
     }
     ::umask(static_cast<mode_t>(plan.umask));
     return !plan.prevent_core || without_core() || refused(error, "cannot prevent", "core files");
@@ -4234,9 +4286,13 @@ namespace {
 
 Lock* terminable = nullptr;  // of the daemon, for `terminate`
 
-bool is_function(int signum) {
+pid_t catcher = 0;  // the process that handles signals: a fork of it is another (G8)
+bool is_handled(int signum) noexcept;                      // by a SignalHandler
+bool route_below(int signum, Route wanted, Error& error);  // what stands when that stops
+
+bool is_foreign_function(int signum) {
     struct sigaction action;
-    if (::sigaction(signum, nullptr, &action) != 0) return false;
+    if (is_handled(signum) || ::sigaction(signum, nullptr, &action) != 0) return false;
     return (action.sa_flags & SA_SIGINFO) ||
            (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);
 }
@@ -4244,8 +4300,8 @@ bool is_function(int signum) {
 void unignore_all() {
     for (int signum = 1; signum < NSIG; ++signum) {
         struct sigaction action;
-        if (::sigaction(signum, nullptr, &action) != 0 || (action.sa_flags & SA_SIGINFO) ||
-            action.sa_handler != SIG_IGN)
+        if (is_handled(signum) || ::sigaction(signum, nullptr, &action) != 0 ||
+            (action.sa_flags & SA_SIGINFO) || action.sa_handler != SIG_IGN)
             continue;
         action.sa_handler = SIG_DFL;
         ::sigaction(signum, &action, nullptr);
@@ -4258,6 +4314,7 @@ bool has_terminal() { return ::isatty(0) || ::isatty(1) || ::isatty(2); }
 
 bool set_signals(Plan& plan, Lock& lock, Error& error) {
     terminable = &lock;
+    catcher = ::getpid();
     unignore_all();
     // In the foreground the terminal keeps its say: Ctrl-Z stops, closing it ends the program.
     const Route hangup = !plan.detach && has_terminal() ? Route::terminate : Route::ignore;
@@ -4268,8 +4325,8 @@ bool set_signals(Plan& plan, Lock& lock, Error& error) {
     for (const std::pair<int, Route>& entry : built_in) {
         const bool of_terminal =
             entry.first == SIGTTIN || entry.first == SIGTTOU || entry.first == SIGTSTP;
-        if (is_function(entry.first) || (of_terminal && !plan.detach)) continue;
-        if (!route(entry.first, entry.second, error)) return false;
+        if (is_foreign_function(entry.first) || (of_terminal && !plan.detach)) continue;
+        if (!route_below(entry.first, entry.second, error)) return false;
     }
     for (const std::pair<int, Handler>& entry : plan.signal_map) {
         const SignalAction action = entry.second.callback() ? report_signal : entry.second.action();
@@ -4277,7 +4334,7 @@ bool set_signals(Plan& plan, Lock& lock, Error& error) {
                              : action == default_signal   ? Route::standard
                              : action == terminate_signal ? Route::terminate
                                                           : Route::count;
-        if (!route(entry.first, wanted, error)) return false;
+        if (!route_below(entry.first, wanted, error)) return false;
     }
     sigset_t none;
     sigemptyset(&none);
@@ -4456,7 +4513,6 @@ std::atomic<int> wakes[NSIG];  // descriptor + 1 of the SignalHandler that has i
 std::atomic<int>
     handlers_running;           // in any thread: stop() waits for them before it closes the wake
 struct sigaction before[NSIG];  // what capture() found
-pid_t catcher = 0;              // the process that asked: a fork of it is another
 
 extern "C" {
 // The asynchronous half: counts, and writes one byte (G2). In a forked child (G8) the signal is not
@@ -4505,6 +4561,14 @@ void own(struct sigaction& action, int signum, Route wanted) {
     }
 }
 
+bool is_handled(int signum) noexcept { return wakes[signum].load() != 0; }
+
+bool route_below(int signum, Route wanted, Error& error) {
+    if (!is_handled(signum)) return route(signum, wanted, error);
+    own(before[signum], signum, wanted);
+    return true;
+}
+
 bool is_ours(const struct sigaction& action) {
     return !(action.sa_flags & SA_SIGINFO) &&
            (action.sa_handler == daemonize_count || action.sa_handler == daemonize_terminate);
@@ -4513,14 +4577,20 @@ bool is_ours(const struct sigaction& action) {
 }  // namespace
 
 bool open_wake(Wake& wake, Error& error) {
-    int ends[2] = {-1, -1};
-    if (make_pipe(ends) != 0) return refused(error, "cannot make", "a pipe for signals");
-    wake.readable = Handle(lift(ends[0]));
-    wake.writable = Handle(lift(ends[1]));
-    for (const Handle* end : {&wake.readable, &wake.writable})
-        if (::fcntl(end->fd(), F_SETFL, O_NONBLOCK) != 0)
-            return refused(error, "cannot set up", "a pipe for signals");
+    if (!make_wake(wake, error)) return false;
+    open_wakes().push_back(&wake);
     return true;
+}
+
+void close_wake(Wake& wake) noexcept {
+    std::vector<Wake*>& all = open_wakes();
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        if (all[i] != &wake) continue;
+        all[i] = all.back();
+        all.pop_back();
+        break;
+    }
+    wake = Wake();
 }
 
 bool capture(int signum, const Wake& wake, Error& error) {
@@ -4703,7 +4773,7 @@ Duration watchdog() noexcept {
 }
 
 void print(int stream, const std::string& line) noexcept {
-    std::fflush(nullptr);  // after what stdio holds
+    std::fflush(stdout);  // after what stdio holds
     const std::string text = line + "\n";
     write_all(stream, text.data(), text.size());
 }
@@ -5179,12 +5249,12 @@ bool replace_daughter(Receiver& receiver) {
 // millisecond; the making of a process, which takes ten or more, is nobody's wait.
 bool await_signal(Receiver& receiver, DWORD& code) {
     const HANDLE both[2] = {raw(receiver.stop), raw(receiver.daughter.process)};
-    for (;;) {
-        const DWORD idle = receiver.spare.process ? INFINITE : 50;
-        const DWORD ready = ::WaitForMultipleObjects(2, both, FALSE, idle);
+    for (DWORD idle = 50;; idle = 1000) {
+        const DWORD limit = receiver.spare.process ? INFINITE : idle;
+        const DWORD ready = ::WaitForMultipleObjects(2, both, FALSE, limit);
         if (ready == WAIT_OBJECT_0 + 1) return ::GetExitCodeProcess(both[1], &code) != 0;
         if (ready != WAIT_TIMEOUT) return false;
-        if (!new_daughter(receiver, receiver.spare)) ::WaitForSingleObject(both[0], 1000);
+        new_daughter(receiver, receiver.spare);
     }
 }
 
@@ -6155,6 +6225,8 @@ bool open_wake(Wake& wake, Error& error) {
     return wake.readable || refused(error, "cannot make", "an event for signals");
 }
 
+void close_wake(Wake& wake) noexcept { wake = Wake(); }
+
 bool capture(int signum, const Wake& wake, Error& error) {
     const Dispositions table;
     Disposition& mine = table[signum];
@@ -6256,7 +6328,7 @@ bool tell_manager(const std::string&) noexcept { return false; }
 Duration watchdog() noexcept { return no_limit; }
 
 void print(int stream, const std::string& line) noexcept {
-    std::fflush(nullptr);  // after what stdio holds
+    std::fflush(stdout);  // after what stdio holds
     const HANDLE out = ::GetStdHandle(standard_handle(stream));
     DWORD mode = 0, written = 0;
     if (!out || out == INVALID_HANDLE_VALUE) return;
