@@ -1383,8 +1383,9 @@ bool absolute_copy(const std::string& path, std::string& out, Error& error) {
 bool send_signal(const std::string& file, int signum, Error& error) {
     std::string path;
     if (!absolute_copy(file, path, error)) return false;
+    // Asked again after the same short while each time: who is overtaken must not fall behind.
     const os::Deadline deadline(signal_patience);
-    for (Backoff backoff(deadline); !deadline.over(); backoff.pause()) {
+    for (; !deadline.over(); os::pause(Duration(1))) {
         Holder holder;
         if (!require_holder(path, Wanted::entry, "cannot signal the daemon of", holder, error))
             return false;
@@ -2555,18 +2556,18 @@ void remove_leftover(const std::string& path, const Holder& holder) {
 // SIGTERM, also where other signals overtake it: then another process stands in for the daemon.
 os::Sent ask_holder(const std::string& path, Holder& holder) {
     const os::Deadline deadline(signal_patience);
-    Backoff backoff(deadline);
     for (;;) {
         const os::Sent sent = os::ask_to_end(holder.entry);
         if (sent != os::Sent::lost || deadline.over()) return sent;
+        os::pause(Duration(1));
         Holder next;
         Error ignored;
-        if (!find_holder(path, Wanted::daemon, next, ignored) ||
-            next.verdict != pure::Verdict::proven || next.daemon.pid != holder.daemon.pid)
+        if (!find_holder(path, Wanted::entry, next, ignored) ||
+            next.verdict != pure::Verdict::proven || !same_holder(holder.found, next.found) ||
+            os::await_end(holder.daemon, os::Deadline(Duration(0))))
             return os::Sent::gone;
         holder.entry = std::move(next.entry);
         holder.pid = next.pid;
-        backoff.pause();
     }
 }
 
