@@ -56,10 +56,18 @@ TEST_CASE("G1 signals that no program can handle in normal context are refused b
     const struct {
         int signum;
         const char* name;
-    } refused[] = {{SIGSEGV, "SIGSEGV"}, {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},
-                   {SIGILL, "SIGILL"},   {SIGTRAP, "SIGTRAP"}, {SIGSYS, "SIGSYS"},
-                   {SIGKILL, "SIGKILL"}, {SIGSTOP, "SIGSTOP"}, {32, "32"},
-                   {33, "33"},           {0, "0"},             {-1, "-1"},
+    } refused[] = {{SIGSEGV, "SIGSEGV"},
+                   {SIGBUS, "SIGBUS"},
+                   {SIGFPE, "SIGFPE"},
+                   {SIGILL, "SIGILL"},
+                   {SIGTRAP, "SIGTRAP"},
+                   {SIGSYS, "SIGSYS"},
+                   {SIGKILL, "SIGKILL"},
+                   {SIGSTOP, "SIGSTOP"},
+                   {32, "32"},
+                   {33, "33"},
+                   {0, "0"},
+                   {-1, "-1"},
                    {4711, "4711"}};
     for (const auto& one : refused) {
         const Outcome said = run(watcher({"try-on=" + std::to_string(one.signum)}));
@@ -67,7 +75,8 @@ TEST_CASE("G1 signals that no program can handle in normal context are refused b
         CHECK(contains(said.out, "on=0 error=unknown_signal"));
         CHECK(contains(said.out, one.name));
     }
-    for (const int signum : {SIGUSR1, SIGWINCH, SIGCHLD, SIGQUIT, SIGPIPE, SIGCONT, SIGRTMIN, SIGRTMAX})
+    for (const int signum :
+         {SIGUSR1, SIGWINCH, SIGCHLD, SIGQUIT, SIGPIPE, SIGCONT, SIGRTMIN, SIGRTMAX})
         CHECK(contains(run(watcher({"try-on=" + std::to_string(signum)})).out, "on=1 "));
 }
 
@@ -111,8 +120,8 @@ TEST_CASE("G1 a handler is assignable while it runs; a callback may replace itse
 // ---- G2 -----------------------------------------------------------------------------------------
 
 TEST_CASE("G2 callbacks run in the waiting thread, in normal context, with nothing blocked") {
-    Running running(watcher({"on=10:callback", "on=12:allocate", "start", "threads-of-self",
-                             "say=up", "until-term"}));
+    Running running(watcher(
+        {"on=10:callback", "on=12:allocate", "start", "threads-of-self", "say=up", "until-term"}));
     REQUIRE(running.says("up"));
     CHECK(contains(running.out(), thread_sanitized() ? "threads=" : "threads=1\n"));
     running.signal(SIGUSR1);
@@ -137,9 +146,9 @@ TEST_CASE("G2 a signal during a callback is served after it, not inside") {
 }
 
 TEST_CASE("G2 before a wait nothing is called; the signal is kept for it") {
-    Running running(watcher({"on=10:callback", "start", "say=up", "read", "say=now", "poll",
-                             "say=polled"}));
-    REQUIRE(running.says("reading") );
+    Running running(
+        watcher({"on=10:callback", "start", "say=up", "read", "say=now", "poll", "say=polled"}));
+    REQUIRE(running.says("reading"));
     running.signal(SIGUSR1);
     CHECK(running.says("polled"));  // standard input is /dev/null
     CHECK(eventually([&] { return running.finished(); }));
@@ -159,8 +168,8 @@ TEST_CASE("G3 a callback does not end a wait; the limit holds") {
 }
 
 TEST_CASE("G3 the waits without a signal: their time, and no more") {
-    const Outcome said = run(watcher({"start", "wait-for=200", "say=next", "wait-until=200",
-                                      "say=next", "poll"}));
+    const Outcome said =
+        run(watcher({"start", "wait-for=200", "say=next", "wait-until=200", "say=next", "poll"}));
     INFO(said.text());
     const Strings all = lines(said.out);
     REQUIRE(all.size() == 5);
@@ -185,7 +194,8 @@ TEST_CASE("G3 the waits return the number of a reported signal") {
     CHECK(contains(polled.out, "got=15"));
 }
 
-TEST_CASE("G3 throw_received: three derived types, the number as int, through a work loop's catch") {
+TEST_CASE(
+    "G3 throw_received: three derived types, the number as int, through a work loop's catch") {
     const struct {
         int signum;
         const char* text;
@@ -235,8 +245,8 @@ TEST_CASE("G3 SIGINT, SIGTERM, SIGABRT end blocking calls; on() signals restart 
 }
 
 TEST_CASE("G3 wait_for_input: input, end of file, a signal, or the time") {
-    Fed fed({"on=10:callback", "start", "say=up", "wait-input", "read", "wait-input=100", "wait-input",
-             "say=end"});
+    Fed fed({"on=10:callback", "start", "say=up", "wait-input", "read", "wait-input=100",
+             "wait-input", "say=end"});
     REQUIRE(fed.running->says("up"));
     fed.running->signal(SIGUSR1);
     CHECK(fed.running->says("called=10"));  // a callback does not end it
@@ -269,9 +279,9 @@ TEST_CASE("G3 control() turns an uncaught ReceivedSignal into an orderly end wit
 // ---- G4, G5 -------------------------------------------------------------------------------------
 
 TEST_CASE("G4 native_handle() becomes readable, and quiet again when it was polled") {
-    const Outcome said = run(watcher({"on=10:callback", "start", "native=0", "raise=10",
-                                      "native=20000", "poll", "native=0", "raise=15",
-                                      "native=20000", "poll", "native=0"}));
+    const Outcome said =
+        run(watcher({"on=10:callback", "start", "native=0", "raise=10", "native=20000", "poll",
+                     "native=0", "raise=15", "native=20000", "poll", "native=0"}));
     INFO(said.text());
     std::string order;
     for (const std::string& line : lines(said.out)) order += line.substr(0, line.find(' ')) + " ";
@@ -279,9 +289,10 @@ TEST_CASE("G4 native_handle() becomes readable, and quiet again when it was poll
 }
 
 TEST_CASE("G5 only what was asked for is touched, and stop() gives it back") {
-    const Outcome said = run(watcher({"own-handler=15", "ignore-now=2", "own-handler=10", "dispositions",
-                                      "on=10:callback", "start", "start", "dispositions", "stop",
-                                      "stop", "dispositions", "start", "destroy", "dispositions"}));
+    const Outcome said =
+        run(watcher({"own-handler=15", "ignore-now=2", "own-handler=10", "dispositions",
+                     "on=10:callback", "start", "start", "dispositions", "stop", "stop",
+                     "dispositions", "start", "destroy", "dispositions"}));
     INFO(said.text());
     const Strings all = lines(said.out);
     REQUIRE(all.size() == 4);
@@ -295,8 +306,8 @@ TEST_CASE("G5 only what was asked for is touched, and stop() gives it back") {
 }
 
 TEST_CASE("G5 a disposition that somebody else took meanwhile is not overwritten") {
-    const Outcome said = run(watcher({"start", "own-handler=15", "disposition=15", "stop",
-                                      "disposition=15", "disposition=2"}));
+    const Outcome said = run(watcher(
+        {"start", "own-handler=15", "disposition=15", "stop", "disposition=15", "disposition=2"}));
     INFO(said.text());
     const Strings all = lines(said.out);
     REQUIRE(all.size() == 3);
@@ -305,8 +316,8 @@ TEST_CASE("G5 a disposition that somebody else took meanwhile is not overwritten
 }
 
 TEST_CASE("G5 two handlers at once: the second start is an error; one after the other works") {
-    const Outcome said = run(watcher({"start", "second", "stop", "second", "start", "raise=15",
-                                      "poll"}));
+    const Outcome said =
+        run(watcher({"start", "second", "stop", "second", "start", "raise=15", "poll"}));
     INFO(said.text());
     const Strings all = lines(said.out);
     REQUIRE(all.size() == 3);
@@ -317,10 +328,10 @@ TEST_CASE("G5 two handlers at once: the second start is an error; one after the 
 
 TEST_CASE("G5 a SignalHandler goes before signal_map, and gives it back") {
     const Daemon daemon;
-    Running running(watcher({"pidfile=" + daemon.pidfile, "detach=no", "map=10:ignore",
-                             "map=12:callback", "open", "disposition=10", "with-context",
-                             "on=10:callback", "start", "say=up", "wait-for=400", "stop",
-                             "disposition=10", "say=down", "wait-for=20000"}));
+    Running running(
+        watcher({"pidfile=" + daemon.pidfile, "detach=no", "map=10:ignore", "map=12:callback",
+                 "open", "disposition=10", "with-context", "on=10:callback", "start", "say=up",
+                 "wait-for=400", "stop", "disposition=10", "say=down", "wait-for=20000"}));
     REQUIRE(running.says("up"));
     CHECK(contains(running.out(), "disposition=ignored"));
     running.signal(SIGUSR1);
@@ -341,25 +352,47 @@ TEST_CASE("G5 after stop() SIGTERM ends the daemon with the PID file removed, as
     CHECK_FALSE(exists(daemon.pidfile));
 }
 
+TEST_CASE("G1 a SignalHandler that was started before the daemon goes on in it") {
+    const Daemon daemon;
+    const Outcome launcher =
+        run(watcher({"pidfile=" + daemon.pidfile, "stdout=" + daemon.log, "detach=yes",
+                     "on=10:callback", "on=12:ignore", "start", "open", "disposition=12", "wait",
+                     "stop", "disposition=15", "say=stopped", "sleep=20000"}));
+    INFO(launcher.text());
+    REQUIRE(launcher.status == 0);
+    const pid_t pid = daemon.pid();
+    REQUIRE(daemon.logs("disposition=ignored"));
+    kill(pid, SIGUSR2);
+    kill(pid, SIGUSR1);
+    REQUIRE(daemon.logs("called=10"));
+    kill(pid, SIGTERM);
+    REQUIRE(daemon.logs("stopped"));
+    CHECK(contains(slurp(daemon.log), "got=15"));
+    kill(pid, SIGTERM);  // given back to what a daemon does without a handler: it removes its file
+    CHECK(gone(pid));
+    CHECK_FALSE(exists(daemon.pidfile));
+}
+
 // ---- G6 -----------------------------------------------------------------------------------------
 
 TEST_CASE("G6 100,000 signals into a queue that nobody reads: no block, none of a kind is lost") {
-    const Outcome said = run(watcher({"on=10:count", "on=12:report", "start", "fill=100000",
-                                      "raise=12", "wait", "counted=10"}));
+    const Outcome said = run(watcher(
+        {"on=10:count", "on=12:report", "start", "fill=100000", "raise=12", "wait", "counted=10"}));
     INFO(said.text());
     CHECK(contains(said.out, "got=12"));
     CHECK(to_long(value_in(said.out, "counted")) == 100000);
 }
 
 TEST_CASE("G6 10,000 signals from eight senders: no deadlock, the last one is never lost") {
-    Running running(watcher({"on=10:count", "on=12:callback", "start", "say=up", "wait",
-                             "counted=10"}));
+    Running running(
+        watcher({"on=10:count", "on=12:callback", "start", "say=up", "wait", "counted=10"}));
     REQUIRE(running.says("up"));
     const std::string pid = std::to_string(running.pid());
     std::vector<std::unique_ptr<Running>> senders;
     for (int i = 0; i < 8; ++i)
-        senders.emplace_back(new Running(Launch(
-            {"sh", "-c", "i=0; while [ $i -lt 1250 ]; do kill -USR1 " + pid + "; i=$((i+1)); done"})));
+        senders.emplace_back(new Running(
+            Launch({"sh", "-c",
+                    "i=0; while [ $i -lt 1250 ]; do kill -USR1 " + pid + "; i=$((i+1)); done"})));
     for (auto& sender : senders) CHECK(sender->finish().status == 0);
     running.signal(SIGUSR2);
     CHECK(running.says("called=12"));
@@ -496,8 +529,8 @@ TEST_CASE("G7 the record lock, dropped by the daemon's own open and close, is ta
     check_started(daemon, daemon.start({"by-hand=1", "open", "touch-pidfile", "ready", "wait"}));
     check_ends(daemon, 128 + SIGTERM);
     // While it runs: whoever waits for signals takes it again.
-    const Outcome launcher = daemon.start({"open", "touch-pidfile", "say=dropped", "sleep=2500",
-                                           "wait-term"});
+    const Outcome launcher =
+        daemon.start({"open", "touch-pidfile", "say=dropped", "sleep=2500", "wait-term"});
     REQUIRE(launcher.status == 0);
     REQUIRE(daemon.logs("dropped"));
     CHECK(dropped());
@@ -513,10 +546,12 @@ TEST_CASE("G7 a recycled number: the new owner is not signalled") {
     NEEDS_MOUNTS();
     const Daemon daemon;
     // In a PID namespace of its own, where the kernel lets root say which number comes next.
-    daemon.dir.file("made.sh",
+    daemon.dir.file(
+        "made.sh",
         "$S start --pidfile $D/r.pid >/dev/null; p=$(cat $D/r.pid); kill -9 $p\n"
         "n=0; while [ $n -lt 200 ]; do echo $((p-1)) > /proc/sys/kernel/ns_last_pid || break;"
-        " sleep 1000 & c=$!; [ $c = $p ] && break; kill -9 $c; wait $c 2>/dev/null; n=$((n+1)); done\n"
+        " sleep 1000 & c=$!; [ $c = $p ] && break; kill -9 $c; wait $c 2>/dev/null; n=$((n+1)); "
+        "done\n"
         "[ \"$c\" = $p ] || { echo no-recycling; exit 0; }\n"
         "$S stop --pidfile $D/r.pid; echo stop=$?; $S status --pidfile $D/r.pid; echo status=$?\n"
         "$S reload --pidfile $D/r.pid; echo reload=$?; kill -0 $c && echo alive; kill -9 $c\n");
@@ -536,8 +571,8 @@ TEST_CASE("G7 a recycled number: the new owner is not signalled") {
 
 TEST_CASE("G8 a forked child dies of its signal, and nothing of it reaches the parent's pipe") {
     for (const int signum : {SIGTERM, SIGUSR1}) {
-        const Outcome said = run(watcher({"on=10:report", "start", "fork-signal=" + std::to_string(signum),
-                                          "wait-for=100"}));
+        const Outcome said = run(watcher(
+            {"on=10:report", "start", "fork-signal=" + std::to_string(signum), "wait-for=100"}));
         INFO(said.text());
         CHECK(contains(said.out, "child-code=" + std::to_string(128 + signum)));
         CHECK(contains(said.out, "got=0 "));
@@ -546,8 +581,8 @@ TEST_CASE("G8 a forked child dies of its signal, and nothing of it reaches the p
 
 TEST_CASE("G9 SIGABRT of another process is handled; abort() ends the process as ever") {
     const Daemon daemon;
-    Running running(watcher({"pidfile=" + daemon.pidfile, "detach=no", "open", "with-context", "start",
-                             "say=up", "wait", "say=handled", "abort"}));
+    Running running(watcher({"pidfile=" + daemon.pidfile, "detach=no", "open", "with-context",
+                             "start", "say=up", "wait", "say=handled", "abort"}));
     REQUIRE(running.says("up"));
     running.signal(SIGABRT);
     CHECK(running.says("got=6\nhandled"));
