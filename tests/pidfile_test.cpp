@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include <cstring>
 #include <memory>
 
 using namespace expect;
@@ -168,6 +169,52 @@ TEST_CASE("P2 locked by one who wrote another's number: nobody is named as the d
     const Outcome launcher = daemon.start();
     check_refused(launcher, {});
     CHECK_FALSE(contains(launcher.err, "already running as process"));
+}
+
+TEST_CASE("P2 the step that enters the daemon is tried again while somebody reads with a record lock") {
+    SKIP_UNLESS(!generic(), "no record lock");
+    const Daemon daemon;
+    daemon.dir.file("d.pid", "");
+    Descriptor reader = open_file(daemon.pidfile, O_RDONLY);
+    struct flock whole;
+    std::memset(&whole, 0, sizeof whole);
+    whole.l_type = F_RDLCK;
+    whole.l_whence = SEEK_SET;
+    REQUIRE(fcntl(reader.get(), F_SETLK, &whole) == 0);
+    const Outcome refused = daemon.start();
+    check_refused(refused, {"'" + daemon.pidfile + "'", std::to_string(getpid())});
+    CHECK(refused.took >= Millis(500));
+
+    daemon.dir.file("d.pid", "");
+    reader = open_file(daemon.pidfile, O_RDONLY);
+    REQUIRE(fcntl(reader.get(), F_SETLK, &whole) == 0);
+    Running launcher(daemon.launch());
+    const Clock::time_point began = Clock::now();
+    eventually([&] { return Clock::now() > began + Millis(200); });
+    CHECK_FALSE(launcher.finished());
+    reader.reset();
+    check_started(daemon, launcher.finish());
+}
+
+TEST_CASE("P2 a holder in another PID namespace: refused, said so, and not signalled") {
+    NEEDS_MOUNTS();
+    SKIP_UNLESS(!generic(), "no record lock");
+    const Daemon daemon;
+    Running space(Launch({"unshare", "-p", "-f", "--mount-proc", "sh", "-c",
+                          join(daemon.words("start")) + "; sleep 1000; true"}));
+    REQUIRE(eventually([&] { return daemon.pid() > 1; }));
+    REQUIRE(space.says("started"));
+    const Outcome second = daemon.start();
+    INFO(second.text());
+    CHECK(second.status == 1);
+    CHECK(contains(second.err, "another PID namespace"));
+    for (const char* verb : {"stop", "reload", "status"}) {
+        const Outcome said = daemon.verb(verb);
+        INFO(said.text());
+        CHECK(said.status > 0);
+        CHECK(contains(said.out + said.err, "another PID namespace"));
+    }
+    CHECK(is_locked(daemon.pidfile));  // it lives
 }
 
 TEST_CASE("P3 a file that was replaced while its lock was waited for: the new one counts") {

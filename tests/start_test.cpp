@@ -324,6 +324,21 @@ TEST_CASE("S7 a kept launcher whose start fails is as it was, and prints nothing
     }
 }
 
+TEST_CASE("S7 the kept launcher's ignored SIGCHLD stays ignored, and its children its own") {
+    const Victim daemon;
+    for (const Strings& end : {Strings{"by-hand=1"}, Strings{}}) {
+        Launch launch = daemon.launch(end + Strings{"ready-timeout=400", "remember", "try", "compare",
+                                                    "end-launcher", "wait"});
+        launch.before_exec = [] { ignore(SIGCHLD); };
+        const Outcome launcher = run(launch);
+        INFO(launcher.text());
+        CHECK(contains(launcher.out, "returned=launcher"));
+        CHECK(contains(launcher.out, end.empty() ? "error=none" : "error=timed_out"));
+        CHECK(contains(launcher.out, "state=same"));
+        CHECK(descendants().size() == (end.empty() ? 1 : 0));
+    }
+}
+
 TEST_CASE("S7 start() throws what start(Error&) says") {
     const Victim daemon;
     const Outcome launcher = daemon.start({"chdir=/no/such/place", "catch", "start", "wait"});

@@ -21,6 +21,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "report.hpp"
@@ -36,6 +37,14 @@ using report::say;
 using report::split;
 using std::chrono::milliseconds;
 using Words = std::vector<std::string>;
+
+// D3: what owns a lock is not copied.
+static_assert(!std::is_copy_constructible<DaemonContext>::value &&
+                  !std::is_copy_assignable<DaemonContext>::value &&
+                  std::is_nothrow_move_constructible<DaemonContext>::value &&
+                  !std::is_copy_constructible<daemonize::PidFile>::value &&
+                  !std::is_copy_constructible<daemonize::SignalHandler>::value,
+              "movable before the start, never copyable");
 
 constexpr int go_on = -1;  // of an act: the next one, please; anything else ends the program
 
