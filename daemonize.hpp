@@ -1031,6 +1031,21 @@ std::string signal_name(int signum) {
     return "signal " + number(signum);
 }
 
+// What signal_map asks for, until a SignalHandler takes it.
+os::Route route_of(const Handler& handler) {
+    if (handler.callback()) return os::Route::count;
+    switch (handler.action()) {
+        case ignore_signal:
+            return os::Route::ignore;
+        case default_signal:
+            return os::Route::standard;
+        case terminate_signal:
+            return os::Route::terminate;
+        default:
+            return os::Route::count;
+    }
+}
+
 // The launcher's status for that of a daemon which ended before it was ready: never one that a
 // shell, which sees eight bits, would take for success.
 int failure_code(int exit_code) { return (exit_code & 0xff) == 0 ? 1 : exit_code; }
@@ -1838,9 +1853,7 @@ bool Watch::sync_one(Entry& entry, Error& error) {
     if (!entry.is_set && !os::capture(entry.signum, wake, error)) return false;
     entry.is_set = true;
     entry.set = action;
-    if (action == ignore_signal) return os::route(entry.signum, os::Route::ignore, error);
-    if (action == terminate_signal) return os::route(entry.signum, os::Route::terminate, error);
-    return os::route(entry.signum, os::Route::count, error);
+    return os::route(entry.signum, pure::route_of(wish), error);
 }
 
 bool Watch::sync(Error& error) {
@@ -3411,46 +3424,47 @@ bool check_threads(Plan& plan, Error& error) {
 
 namespace {
 
+// Opened where it is, made where it is not: never both in one call, which would follow a race.
+Handle open_pid_file(const Lock& lock, Purpose purpose, mode_t mode, bool& created) {
+    const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    Handle file(lift(::open(lock.path.c_str(), flags)));
+    created = false;
+    if (file || errno != ENOENT || purpose != Purpose::start) return file;
+    file = Handle(lift(::open(lock.path.c_str(), flags | O_CREAT | O_EXCL, mode)));
+    created = static_cast<bool>(file);
+    if (created && ::fchmod(file.fd(), mode) != 0) {  // whatever the umask
+        const int cause = errno;
+        ::unlink(lock.path.c_str());
+        errno = cause;
+        return Handle();
+    }
+    return file;
+}
+
+// P6: who else could have put it there, or write into it.
+bool check_trust(const Lock& lock, Purpose purpose, const Plan& plan, const struct stat& st,
+                 Error& error) {
+    if (!is_trusted(st)) return untrusted(error, "cannot lock", lock.path, distrust(st));
+    const bool targets = plan.sets_uid && st.st_uid == static_cast<uid_t>(plan.uid);
+    if (::geteuid() != 0 || st.st_uid == 0 || targets || purpose != Purpose::start) return true;
+    return untrusted(error, "cannot lock", lock.path,
+                     "it belongs to user " + pure::number(static_cast<long long>(st.st_uid)));
+}
+
 // One try at the file that the path names now; `again` where it was replaced meanwhile.
 Attempt lock_once(Lock& lock, Purpose purpose, const Plan& plan, bool& again, Error& error) {
     const char* const name = lock.path.c_str();
-    const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-    bool created = false;
-    again = true;
-    Handle file(lift(::open(name, flags)));
-    if (!file && errno == ENOENT && purpose == Purpose::start) {
-        file = Handle(
-            lift(::open(name, flags | O_CREAT | O_EXCL, static_cast<mode_t>(plan.pidfile_mode))));
-        created = static_cast<bool>(file);
-        if (!file && errno == EEXIST) return Attempt::failed;
-    }
-    again = false;
-    if (!file && errno == ELOOP) {
-        untrusted(error, "cannot lock", lock.path, "it is a symbolic link");
-        return Attempt::failed;
-    }
     struct stat st, named;
-    if (!file || ::fstat(file.fd(), &st) != 0) {
-        refused(error, created || errno == ENOENT ? "cannot create" : "cannot open",
-                pure::path(lock.path));
+    bool created = false;
+    Handle file = open_pid_file(lock, purpose, static_cast<mode_t>(plan.pidfile_mode), created);
+    const bool opened = file && ::fstat(file.fd(), &st) == 0;
+    again = opened ? st.st_nlink == 0 : errno == EEXIST;
+    if (!opened && errno == ELOOP)
+        untrusted(error, "cannot lock", lock.path, "it is a symbolic link");
+    else if (!opened)
+        refused(error, errno == ENOENT ? "cannot create" : "cannot open", pure::path(lock.path));
+    if (!opened || again || (!created && !check_trust(lock, purpose, plan, st, error)))
         return Attempt::failed;
-    }
-    if (created) ::fchmod(file.fd(), static_cast<mode_t>(plan.pidfile_mode));
-    if (!created && st.st_nlink == 0) {
-        again = true;
-        return Attempt::failed;
-    }
-    if (!created && !is_trusted(st)) {
-        untrusted(error, "cannot lock", lock.path, distrust(st));
-        return Attempt::failed;
-    }
-    if (::geteuid() == 0 && st.st_uid != 0 &&
-        !(plan.sets_uid && st.st_uid == static_cast<uid_t>(plan.uid)) &&
-        purpose == Purpose::start) {
-        untrusted(error, "cannot lock", lock.path,
-                  "it belongs to user " + pure::number(static_cast<long long>(st.st_uid)));
-        return Attempt::failed;
-    }
     while (::flock(file.fd(), LOCK_EX | LOCK_NB) != 0) {
         if (errno == EINTR) continue;
         if (errno == EWOULDBLOCK) return Attempt::held;
@@ -3458,17 +3472,15 @@ Attempt lock_once(Lock& lock, Purpose purpose, const Plan& plan, bool& again, Er
         if (created) ::unlink(name);
         return Attempt::failed;
     }
-    if (::lstat(name, &named) != 0 || !same_file(st, named)) {
-        again = true;
+    again = ::lstat(name, &named) != 0 || !same_file(st, named);
+    if (again) return Attempt::failed;
+    // Locked and empty is a start: a number from before must not be taken for the new holder's.
+    if (purpose == Purpose::start && !created && ::ftruncate(file.fd(), 0) != 0) {
+        refused(error, "cannot empty", pure::path(lock.path));
         return Attempt::failed;
     }
     lock.device = as_number(st.st_dev);
     lock.inode = static_cast<unsigned long long>(st.st_ino);
-    // Locked and empty is a start: a number from before must not be taken for the new holder's.
-    if (purpose == Purpose::start && st.st_size != 0 && ::ftruncate(file.fd(), 0) != 0) {
-        refused(error, "cannot empty", pure::path(lock.path));
-        return Attempt::failed;
-    }
     lock.file = std::move(file);
     lock.owner = 0;
     remember(lock);
@@ -4033,8 +4045,8 @@ void settle(Launch*& launch, bool accepted) noexcept {
 
 namespace {
 
-// A SignalHandler that was started before the daemon goes on in it. Its pipe is made anew, under the
-// same numbers: the one of the launcher would bring each the other's bytes.
+// A SignalHandler that was started before the daemon goes on in it. Its pipe is made anew, under
+// the same numbers: the one of the launcher would bring each the other's bytes.
 std::vector<Wake*>& open_wakes() {
     static std::vector<Wake*>& all = *new std::vector<Wake*>;
     return all;
@@ -4330,12 +4342,7 @@ bool set_signals(Plan& plan, Lock& lock, Error& error) {
         if (!route_below(entry.first, entry.second, error)) return false;
     }
     for (const std::pair<int, Handler>& entry : plan.signal_map) {
-        const SignalAction action = entry.second.callback() ? report_signal : entry.second.action();
-        const Route wanted = action == ignore_signal      ? Route::ignore
-                             : action == default_signal   ? Route::standard
-                             : action == terminate_signal ? Route::terminate
-                                                          : Route::count;
-        if (!route_below(entry.first, wanted, error)) return false;
+        if (!route_below(entry.first, pure::route_of(entry.second), error)) return false;
     }
     sigset_t none;
     sigemptyset(&none);
@@ -6052,12 +6059,7 @@ bool set_signals(Plan& plan, Lock& lock, Error& error) {
         if (!route(signum, Route::terminate, error)) return false;
     if (!route(signal_reload, Route::ignore, error)) return false;
     for (const std::pair<int, Handler>& entry : plan.signal_map) {
-        const SignalAction action = entry.second.callback() ? report_signal : entry.second.action();
-        const Route wanted = action == ignore_signal      ? Route::ignore
-                             : action == default_signal   ? Route::standard
-                             : action == terminate_signal ? Route::terminate
-                                                          : Route::count;
-        if (!route(entry.first, wanted, error)) return false;
+        if (!route(entry.first, pure::route_of(entry.second), error)) return false;
     }
     let_go_of_signals();
     return true;
