@@ -33,7 +33,8 @@ NEEDS_SECCOMP := $(BUILD)/deny
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test suite subject examples bench bench-candidate install clean
+.PHONY: help demo test suite subject examples bench bench-candidate install clean \
+        windows subject-windows test-windows bench-windows
 
 help:
 	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
@@ -44,6 +45,10 @@ help:
 	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
 	@echo '  make bench            the header beside the least correct C daemon, medians (minutes)'
 	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
+	@echo '  make windows          cross compiles the header with each mingw that is there'
+	@echo '  make test-windows     the Windows suite under wine; TESTS="R13*" for some of it'
+	@echo '  make subject-windows  $(BUILD)/windows/subject.exe'
+	@echo '  make bench-windows    the header beside a bare CreateProcess, under wine'
 	@echo '  make install          the header into $$(DESTDIR)$$(PREFIX)/include; PREFIX=$(PREFIX)'
 	@echo '  make clean            removes $(BUILD)/'
 	@echo
@@ -117,7 +122,54 @@ bench-candidate: $(BUILD)/bench-candidate $(BUILD)/bench-candidate-static
 bench: $(BENCH_ALL)
 	@CXX='$(CXX)' $(BUILD)/bench $(BUILD)
 
-# ---- Windows: windows, subject-windows, test-windows, bench-windows come with that block --------
+# ---- Windows ------------------------------------------------------------------------------------
+# The programs are built with the thread model that has no std::thread, where there is a choice; the
+# suite with the other, which doctest needs. Without mingw or wine a target says SKIP, and counts it.
+
+WINDOWS       := $(BUILD)/windows
+MINGW         := x86_64-w64-mingw32-g++
+first_of       = $(firstword $(foreach name,$(1),$(shell command -v $(name) 2>/dev/null)))
+MINGW_PROGRAM := $(call first_of,$(MINGW)-win32 $(MINGW))
+MINGW_SUITE   := $(call first_of,$(MINGW)-posix $(MINGW))
+WINDOWS_FLAGS := -std=$(STD) $(WARNINGS) -I. -O1 -g -static -MMD -MP
+WINDOWS_TESTS := $(WINDOWS)/suite.exe $(WINDOWS)/pure.exe $(WINDOWS)/victim.exe \
+                 $(WINDOWS)/subject.exe
+DOCTEST       := $(dir $(firstword $(wildcard /usr/include/doctest/doctest.h \
+                   /usr/local/include/doctest/doctest.h /opt/homebrew/include/doctest/doctest.h)))
+
+windows:
+	@sh tests/windows/build.sh '$(WINDOWS)' '$(WARNINGS) -Werror' '$(JOBS)'
+
+$(WINDOWS)/subject.exe: tests/support/subject.cpp
+	@mkdir -p $(@D)
+	$(MINGW_PROGRAM) $(WINDOWS_FLAGS) $< -o $@
+
+$(WINDOWS)/victim.exe $(WINDOWS)/bench.exe: $(WINDOWS)/%.exe: tests/windows/%.cpp
+	@mkdir -p $(@D)
+	$(MINGW_PROGRAM) $(WINDOWS_FLAGS) $< -o $@
+
+# Alone: beside it the cross compiler would find the headers of this system.
+$(WINDOWS)/include/doctest/doctest.h: $(DOCTEST)doctest.h
+	@mkdir -p $(@D)
+	@cp $< $@
+
+$(WINDOWS)/pure.exe: tests/pure_test.cpp $(WINDOWS)/include/doctest/doctest.h
+	$(MINGW_SUITE) $(WINDOWS_FLAGS) -isystem $(WINDOWS)/include \
+	    -DDOCTEST_CONFIG_IMPLEMENT_WITH_MAIN $< -o $@
+
+$(WINDOWS)/suite.exe: tests/windows/windows_test.cpp tests/windows/windows_harness.cpp \
+                      tests/windows/windows_harness.hpp $(WINDOWS)/include/doctest/doctest.h
+	$(MINGW_SUITE) $(WINDOWS_FLAGS) -isystem $(WINDOWS)/include \
+	    $(filter %.cpp,$^) -o $@
+
+subject-windows: $(if $(MINGW_PROGRAM),$(WINDOWS)/subject.exe)
+	$(if $(MINGW_PROGRAM),,@echo 'SKIP subject-windows: there is no $(MINGW)')
+
+test-windows: $(if $(and $(MINGW_SUITE),$(DOCTEST)),$(WINDOWS_TESTS))
+	@sh tests/windows/run.sh '$(WINDOWS)' '$(TESTS)'
+
+bench-windows: $(if $(MINGW_PROGRAM),$(WINDOWS)/bench.exe)
+	@sh tests/windows/bench.sh '$(WINDOWS)'
 
 # ---- The rest -----------------------------------------------------------------------------------
 
@@ -129,4 +181,4 @@ install:
 clean:
 	rm -rf '$(BUILD)'
 
--include $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d)
+-include $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) $(wildcard $(WINDOWS)/*.d)
