@@ -20,9 +20,9 @@ void rename_away(const std::string& path) {
 
 TEST_CASE("L1 a new log has mode 0640, whatever the umask; an existing one is appended to") {
     const Victim daemon;
-    for (const char* umask_word : {"umask=0", "umask=777"}) {
-        Launch launch = daemon.launch({umask_word, "open", "say=text", "wait"});
-        launch.before_exec = [] { umask(0); };
+    for (const mode_t mask : {mode_t(0), mode_t(0777)}) {
+        Launch launch = daemon.launch({"umask=777", "open", "say=text", "wait"});
+        launch.before_exec = [mask] { umask(mask); };
         check_started(daemon, run(launch));
         CHECK((stat_of(daemon.log).st_mode & 07777) == 0640);
         CHECK(daemon.logs("text\n"));
@@ -89,6 +89,34 @@ TEST_CASE("L1 with a drop, a log in the target's directory is opened as the targ
     check_started(daemon, run(words));
     CHECK(stat_of(words[5]).st_uid == nobody);
     CHECK(slurp(words[5]) == "payload=p\n");
+}
+
+TEST_CASE("L1 in the target's directory root does not open what the target may not") {
+    NEEDS_ROOT();
+    const Daemon daemon;
+    const std::string place = daemon.dir.directory("theirs", 0755);
+    Strings words = daemon.words("start", {"--user", "nobody"});
+    words[5] = daemon.dir.file("theirs/d.log", "root's own\n", 0600);
+    give(place, nobody, nobody);
+    check_failed(daemon, run(words), 1, {"'" + words[5] + "'", "Permission denied"});
+}
+
+TEST_CASE("L1 a directory that the target made a symlink of is not root's alone") {
+    NEEDS_ROOT();
+    const Daemon daemon;
+    const std::string place = daemon.dir.directory("theirs", 0755), roots = daemon.dir.directory("roots");
+    give(place, nobody, nobody);
+    REQUIRE(symlink("../roots", (place + "/sub").c_str()) == 0);
+    give(place + "/sub", nobody, nobody);
+    Strings words = daemon.words("start", {"--user", "nobody"});
+    words[5] = place + "/sub/d.log";
+    check_failed(daemon, run(words), 1, {"'" + words[5] + "'", "Permission denied"});
+    CHECK(Scratch::names(roots).empty());
+    // Root's own symlink, as /var/run is one, is no reason to distrust.
+    REQUIRE(symlink("roots", (daemon.dir / "link").c_str()) == 0);
+    words[5] = daemon.dir / "link/d.log";
+    check_started(daemon, run(words));
+    CHECK(stat_of(roots + "/d.log").st_uid == nobody);
 }
 
 TEST_CASE("L2 a log that the start created belongs to the target") {

@@ -234,16 +234,40 @@ TEST_CASE("P3 a file that was replaced while its lock was waited for: the new on
     }
 }
 
+TEST_CASE("P3 a file that was replaced between its opening and its locking is not taken") {
+    NEEDS_STRACE();
+    SKIP_UNLESS(is_root(), "needs root, to see which file a start has open");
+    const Daemon daemon;
+    daemon.dir.file("d.pid", "");
+    Running launcher(Launch(delayed("flock", daemon.words("start"))));
+    REQUIRE(eventually([&] {
+        for (const pid_t pid : descendants())
+            for (const auto& open : descriptors(pid))
+                if (open.second == daemon.pidfile) return true;
+        return false;
+    }));
+    daemon.dir.file("new", "");
+    REQUIRE(rename((daemon.dir / "new").c_str(), daemon.pidfile.c_str()) == 0);
+    const Outcome started = launcher.finish();
+    INFO(started.text());
+    CHECK(started.status == 0);
+    REQUIRE(daemon.pid() > 1);
+    CHECK(is_locked(daemon.pidfile));
+}
+
 TEST_CASE("P3 a stale number is gone from the moment of the lock") {
-    NEEDS_DENY();
+    NEEDS_STRACE();
     const Daemon daemon;
     daemon.dir.file("d.pid", "4711\n");
-    // Held before its own number is written: the log, step 5, cannot be opened.
-    Strings words = daemon.words("start");
-    words[5] = "/no/such/place/log";
-    const Outcome launcher = run(words);
-    check_refused(launcher, {"'/no/such/place/log'"});
-    CHECK_FALSE(contains(daemon.written(), "4711"));
+    Running launcher(Launch(delayed("socketpair", daemon.words("start"))));  // step 5, behind the lock
+    std::string seen;
+    REQUIRE(eventually([&] {
+        seen = daemon.written();
+        return seen != "4711\n";
+    }));
+    CHECK(seen == "");
+    CHECK(launcher.finish().status == 0);
+    CHECK(daemon.pid() > 1);
 }
 
 TEST_CASE("P4 at its end the daemon removes only its own file") {

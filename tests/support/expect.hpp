@@ -139,8 +139,16 @@ inline Strings denied(const Strings& calls, const Strings& command) {
     return Strings{program("deny")} + calls + Strings{"--"} + command;
 }
 
+// The launcher alone, with one of its system calls held up: what lies between two steps can be seen.
+inline Strings delayed(const std::string& call, const Strings& command) {
+    return Strings{"strace", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e",
+                   "inject=" + call + ":delay_enter=400000"} + command;
+}
+
 }  // namespace expect
 
+#define NEEDS_STRACE() \
+    SKIP_UNLESS(run(expect::delayed("flock", {"true"})).status == 0, "needs strace")
 #define NEEDS_DENY() SKIP_UNLESS(harness::has_program("deny"), "needs libseccomp")
 
 #endif
