@@ -522,6 +522,7 @@ struct is_error_code_enum<daemonize::errc> : true_type {};
 #endif
 #include <windows.h>
 #include <tlhelp32.h>
+#include <cwchar>
 #include <fcntl.h>
 #include <io.h>
 #include <process.h>
@@ -1657,8 +1658,8 @@ bool watch_over(Session& s, os::Launch* launch, Duration limit, Error& error) {
     const os::Heard heard = os::hear(*launch, deadline, report);
     const bool accepted = heard == os::Heard::report && report.word == os::Report::ready;
     s.daemon = report.pid;
-    if (accepted) os::tell_manager("MAINPID=" + pure::number(report.pid) + "\nREADY=1");
     os::settle(launch, accepted);
+    if (accepted) os::tell_manager("MAINPID=" + pure::number(report.pid) + "\nREADY=1");
     os::unlock(s.lock, accepted ? os::Removal::keep : os::Removal::any);
     if (!accepted) describe_failure(heard, report, limit, error, s.exit_code);
     return accepted;
@@ -3644,21 +3645,34 @@ void close_channel_in_child() noexcept {
     if (open_channel) open_channel->end.close();
 }
 
-// Root writes only where root alone can have put the name: each directory up to the top. Above the
-// log's own a sticky one will do: nobody can replace there what belongs to root.
+bool others_may_write(const struct stat& st) { return (st.st_mode & 022) != 0; }
+
+// Root writes only where root alone can have put the name: each step of the way to it, symlinks
+// included, is root's. In a sticky directory on the way nobody can replace what is root's; the
+// log's own must not be one, for there a name may be planted that is not there yet.
 bool is_roots_alone(const std::string& path) {
-    char* const resolved = ::realpath(path.substr(0, path.rfind('/') + 1).c_str(), nullptr);
-    if (!resolved) return true;  // it will fail, and say so, when it is opened
-    std::string directory = resolved;
-    std::free(resolved);
-    for (mode_t enough = 0;; enough = S_ISVTX) {
-        struct stat st;
-        if (::lstat(directory.c_str(), &st) != 0 || st.st_uid != 0) return false;
-        if ((st.st_mode & 022) != 0 && (st.st_mode & enough) == 0) return false;
-        if (directory == "/") return true;
-        const std::size_t slash = directory.rfind('/');
-        directory.resize(slash == 0 ? 1 : slash);
+    std::string done = "/", rest = path.substr(0, path.rfind('/') + 1);
+    struct stat st;
+    for (int links = 0; !rest.empty();) {
+        const std::size_t slash = rest.find('/');
+        const std::string name = rest.substr(0, slash);
+        rest.erase(0, slash == std::string::npos ? slash : slash + 1);
+        if (name.empty() || name == ".") continue;
+        const std::string next = done + name;  // "..": whatever it leads to is looked at as well
+        if (::lstat(next.c_str(), &st) != 0) return true;  // open() will fail, and say so
+        if (st.st_uid != 0) return false;
+        if (!S_ISLNK(st.st_mode)) {
+            if (others_may_write(st) && !(st.st_mode & S_ISVTX)) return false;
+            done = next + "/";
+            continue;
+        }
+        char target[4096];
+        const ssize_t n = ::readlink(next.c_str(), target, sizeof target);
+        if (n <= 0 || n == static_cast<ssize_t>(sizeof target) || ++links > 40) return false;
+        rest.insert(0, std::string(target, static_cast<std::size_t>(n)) + "/");
+        if (rest[0] == '/') done = "/";
     }
+    return ::lstat(done.c_str(), &st) == 0 && st.st_uid == 0 && !others_may_write(st);
 }
 
 // A log, never blocking. For root neither a symlink nor a second name, which another could have put
@@ -3881,7 +3895,9 @@ Role detach(Plan& plan, Lock& lock, SignalHold& hold, Channel*& channel, Launch*
     if (!plan.allow_threads) std::fflush(nullptr);  // with threads it could wait for one for ever
     keep_corpses(*mine);
     mine->was_subreaper = is_subreaper();
-    mine->made_subreaper = !plan.kept && set_subreaper(true);
+    // A manager that is told of the daemon wants it for its own child, not for the launcher's.
+    const bool manager_waits = !environment("NOTIFY_SOCKET").empty();
+    mine->made_subreaper = !plan.kept && !manager_waits && set_subreaper(true);
     mine->stays = !mine->made_subreaper;
     own_fork = true;
     const pid_t leader = mine->stays ? ::fork() : DAEMONIZE_LIGHT_FORK();
@@ -5083,21 +5099,6 @@ void remember_birth() noexcept {
     if (size > 0 && size < 64 && read_card(narrow(std::wstring(text, size)))) adopt_launcher();
 }
 
-// Before the constructors of the program's globals: they may look at the environment, or start
-// children, too. Where a compiler knows neither way, birth() and was_relaunched() do it.
-#if defined(__GNUC__)
-__attribute__((constructor(101))) void before_globals() { remember_birth(); }
-#elif defined(_MSC_VER)
-#pragma section(".CRT$XCB", read)
-extern "C" __declspec(allocate(".CRT$XCB")) void(__cdecl* const daemonize_before_globals)() =
-    remember_birth;
-#if defined(_M_IX86)
-#pragma comment(linker, "/include:_daemonize_before_globals")
-#else
-#pragma comment(linker, "/include:daemonize_before_globals")
-#endif
-#endif
-
 // A program that is the daemon to be may ask its own PID file before its start (C4): the lock on it
 // is its launcher's, and waiting for it would be waiting for itself.
 bool is_own_start(const std::string& path) {
@@ -5145,6 +5146,7 @@ struct Birthplace {
     const wchar_t* directory = nullptr;
     DWORD flags = 0;
     HANDLE job = nullptr;
+    bool needs_job = true;
     HANDLE streams[3] = {nullptr, nullptr, nullptr};
     std::vector<HANDLE> inherited;
 };
@@ -5179,8 +5181,9 @@ bool create_suspended(Birthplace& place, Child& child) {
     child.process = owned(made.hProcess);
     child.thread = owned(made.hThread);
     child.pid = made.dwProcessId;
-    if (!place.job || born_in_job || ::AssignProcessToJobObject(place.job, made.hProcess))
-        return true;
+    if (!place.job || born_in_job) return true;
+    // Before Windows 8 a process has one job: what holds the daughter there must not be ours.
+    if (!place.needs_job || ::AssignProcessToJobObject(place.job, made.hProcess)) return true;
     const DWORD cause = ::GetLastError();
     ::TerminateProcess(made.hProcess, 1);
     ::SetLastError(cause);
@@ -5207,6 +5210,7 @@ std::wstring quoted_program(const std::wstring& path) { return L"\"" + path + L"
 // ---- Signals: a process that is ended is a signal that is received ----
 
 bool deliver(int signum) noexcept;
+std::atomic<bool> signals_held;  // counted, until set_signals() has said what they do
 
 // The program itself; where it cannot be started (it was renamed) a system program in its place.
 bool new_daughter(Receiver& receiver, Child& child) {
@@ -5313,6 +5317,21 @@ void empty_and_remove(Lock& lock) noexcept {
 }
 
 }  // namespace
+
+// Before the constructors of the program's globals: they may look at the environment, or start
+// children, too. Where a compiler knows neither way, birth() and was_relaunched() do it.
+#if defined(__GNUC__)
+__attribute__((constructor(101), used)) static void before_globals() { remember_birth(); }
+#elif defined(_MSC_VER)
+#pragma section(".CRT$XCB", long, read)
+extern "C" __declspec(allocate(".CRT$XCB")) void(__cdecl* const daemonize_before_globals)() =
+    remember_birth;
+#if defined(_M_IX86)
+#pragma comment(linker, "/include:_daemonize_before_globals")
+#else
+#pragma comment(linker, "/include:daemonize_before_globals")
+#endif
+#endif
 
 void Handle::close() noexcept {
     if (value_ == -1) return;
@@ -5533,6 +5552,7 @@ void discard(Lock& lock, Removal removal) noexcept {
 }
 
 void unlock(Lock& lock, Removal removal) noexcept {
+    signals_held.store(false);  // of a start that failed
     if (!lock.file) return;
     discard(lock, removal);
     if (lock.receiver) stop_listening(*lock.receiver);
@@ -5779,6 +5799,7 @@ bool relaunch(const Plan& plan, const Lock& lock, Launch& launch) {
     place.environment = environment.data();
     place.directory = early.directory_size > 0 ? early.directory : nullptr;
     place.job = raw(launch.job);
+    place.needs_job = false;
     place.inherited.push_back(raw(shown));
     for (int which = 0; which < 3; ++which) {
         place.streams[which] = raw(nulls[which]);
@@ -5892,8 +5913,6 @@ void settle(Launch*& launch, bool accepted) noexcept {
 // ---- The daemon ----
 
 namespace {
-
-std::atomic<bool> signals_held;  // counted, until set_signals() has said what they do
 
 // Until ready, 2 is the launcher's where another process can write to it: a file or a pipe.
 bool set_up_stream(Plan& plan, int which, Error& error) {
@@ -6131,11 +6150,11 @@ long parent_of(long pid) noexcept {
 bool open_process(long pid, Identity& identity, Error& error) {
     identity = Identity();
     identity.pid = pid;
-    const DWORD look = PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE;
+    const DWORD access = PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE;
     const DWORD id = static_cast<DWORD>(pid);
-    identity.handle = owned(::OpenProcess(look | PROCESS_TERMINATE, FALSE, id));
+    identity.handle = owned(::OpenProcess(access | PROCESS_TERMINATE, FALSE, id));
     if (!identity.handle && ::GetLastError() == ERROR_ACCESS_DENIED)
-        identity.handle = owned(::OpenProcess(look, FALSE, id));  // another user's: alive
+        identity.handle = owned(::OpenProcess(access, FALSE, id));  // another user's: alive
     if (identity.handle) {
         identity.born = creation_time(raw(identity.handle));
         return true;
