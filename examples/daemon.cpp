@@ -170,6 +170,11 @@ bool write_pid() {
            ftruncate(fd, static_cast<off_t>(text.size())) == 0 && close(fd) == 0;
 }
 
+// While it is still locked; release() leaves it, for the number in it is the child's.
+void remove_child_pidfile() {
+    if (!settings.child_pidfile.empty()) unlink(settings.child_pidfile.c_str());
+}
+
 [[noreturn]] void be_command(int output, int verdict) {
     const int elsewhere = settings.to_null ? 0 : 2;  // -f: descriptor 0 is /dev/null
     if (settings.collects()) {
@@ -222,9 +227,9 @@ private:
     int run_once() {
         int verdict[2] = {-1, -1}, output[2] = {-1, -1};
         if (!make_pipe(verdict) || (settings.collects() && !make_pipe(output)))
-            daemon_.fail(std::string("cannot make a pipe: ") + std::strerror(errno));
+            give_up(std::string("cannot make a pipe: ") + std::strerror(errno), 1);
         const pid_t child = fork();
-        if (child < 0) daemon_.fail(std::string("cannot fork: ") + std::strerror(errno));
+        if (child < 0) give_up(std::string("cannot fork: ") + std::strerror(errno), 1);
         if (child == 0) be_command(output[1], verdict[1]);
         close(verdict[1]);
         if (output[1] >= 0) close(output[1]);
@@ -232,7 +237,7 @@ private:
         close(verdict[0]);
         if (!text.empty()) {
             waitpid(child, nullptr, 0);
-            if (!is_ready_) daemon_.fail(text, 127);
+            if (!is_ready_) give_up(text, 127);
             emit("daemon: " + text + "\n");  // it could be run once: it may come back
         }
         if (!is_ready_) daemon_.ready();
@@ -240,6 +245,11 @@ private:
         const int code = text.empty() ? attend(child, output[0]) : 127;
         if (output[0] >= 0) close(output[0]);
         return code;
+    }
+
+    [[noreturn]] void give_up(const std::string& text, int code) {
+        remove_child_pidfile();
+        daemon_.fail(text, code);
     }
 
     static bool make_pipe(int (&ends)[2]) {
@@ -332,8 +342,7 @@ int supervise(DaemonContext& daemon, daemonize::PidFile& child_pidfile) {
     if (settings.to_syslog) openlog(settings.tag.c_str(), LOG_NDELAY, settings.facility);
     daemonize::SignalHandler signals(daemon);
     const int code = Supervisor(daemon, signals).run();
-    // While it is still locked; release() leaves it, for the number in it is the child's.
-    if (named) unlink(settings.child_pidfile.c_str());
+    remove_child_pidfile();
     return code;
 }
 

@@ -1,0 +1,571 @@
+// The programs of examples/: each is run as its own first lines say.
+#include "support/expect.hpp"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+
+using namespace expect;
+
+namespace {
+
+std::pair<Descriptor, Descriptor> make_pipe() {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
+    return {Descriptor(ends[0]), Descriptor(ends[1])};
+}
+
+void write_all(const Descriptor& to, const std::string& text) {
+    REQUIRE(write(to.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+}
+
+pid_t pid_in(const std::string& path) { return static_cast<pid_t>(to_long(slurp(path))); }
+
+// A number is there, and it is another one than `before`.
+pid_t new_pid_in(const std::string& path, pid_t before = 0) {
+    pid_t found = 0;
+    eventually([&] { return (found = pid_in(path)) > 1 && found != before && alive(found); });
+    return found > 1 && found != before ? found : 0;
+}
+
+std::string command_line(pid_t pid) {
+    std::string text = slurp("/proc/" + std::to_string(pid) + "/cmdline");
+    for (char& c : text)
+        if (c == '\0') c = ' ';
+    return text.substr(0, text.find_last_not_of(' ') + 1);
+}
+
+}  // namespace
+
+// ---- README.md and minimal ----------------------------------------------------------------------
+
+TEST_CASE("Examples: README.md's first program is examples/minimal.cpp, byte for byte") {
+    SKIP_UNLESS(exists("README.md"), "not run at the top of the checkout");
+    const std::string text = slurp("README.md"), fence = "```cpp\n";
+    const std::size_t begin = text.find(fence);
+    REQUIRE(begin != std::string::npos);
+    const std::size_t from = begin + fence.size(), end = text.find("```\n", from);
+    REQUIRE(end != std::string::npos);
+    CHECK(text.substr(from, end - from) == slurp("examples/minimal.cpp"));
+}
+
+TEST_CASE("Examples: minimal, as README.md shows it") {
+    NEEDS_MOUNTS();  // a /run and a /var/log that are nobody else's
+    Launch launch({"unshare", "--mount", "sh", "-c",
+                   "mount -t tmpfs none /run; mount -t tmpfs none /var/log\n"
+                   "\"$1\"; echo first $?; \"$1\"; echo second $?; cat",
+                   "sh", program("minimal")});
+    const std::pair<Descriptor, Descriptor> input = make_pipe();
+    launch.input = input.first.get();  // the shell stays, and with it what it has mounted
+    Running shell(launch);
+    REQUIRE(shell.says("second"));
+    INFO(shell.out(), shell.err());
+    CHECK(contains(shell.out(), "first 0\n"));
+    CHECK(contains(shell.out(), "second 1\n"));
+    const std::string root = "/proc/" + std::to_string(shell.pid()) + "/root";
+    const std::string pidfile = root + "/run/minimal.pid", log = root + "/var/log/minimal.log";
+    const pid_t pid = pid_in(pidfile);
+    REQUIRE(pid > 1);
+    CHECK(shell.err() == "minimal: cannot lock '/run/minimal.pid': already running as process " +
+                             std::to_string(pid) + "\n");
+    CHECK(is_locked(pidfile));
+    CHECK(eventually([&] { return contains(slurp(log), "tick\n"); }));
+    REQUIRE(eventually([&] { return has(facts(pid).caught, SIGTERM); }));
+    send_signal(pid, SIGTERM);
+    CHECK(ended(pid) == 0);
+    CHECK_FALSE(exists(pidfile));
+    CHECK(exists(log));
+}
+
+TEST_CASE("Examples: minimal where it may not write: one line, status 1") {
+    NEEDS_MOUNTS();
+    const Outcome said = run({{"unshare", "--mount", "sh", "-c",
+                               "mount -t tmpfs -o ro none /run; mount -t tmpfs none /var/log\n"
+                               "exec \"$1\"",
+                               "sh", program("minimal")}});
+    check_refused(said, {"'/run/minimal.pid'", "Read-only"}, "minimal");
+}
+
+// ---- ticker -------------------------------------------------------------------------------------
+
+namespace {
+
+struct Ticker {
+    Outcome verb(const std::string& word) const {
+        return run({{program("ticker"), word, "--pidfile", pidfile, "--log", log}});
+    }
+    bool ticks(const std::string& number) const {
+        return eventually([&] { return contains(slurp(log), " tick " + number + "\n"); });
+    }
+    Scratch dir;
+    std::string pidfile = dir / "t.pid", log = dir / "t.log";
+};
+
+}  // namespace
+
+TEST_CASE("Examples: ticker: a line a second, a log that may be renamed, every verb") {
+    const Ticker ticker;
+    CHECK(ticker.verb("status").status == 3);
+    const Outcome start = ticker.verb("start");
+    INFO(start.text());
+    REQUIRE(start.status == 0);
+    CHECK(start.end_of_file);
+    const Clock::time_point began = Clock::now();
+    pid_t pid = pid_in(ticker.pidfile);
+    CHECK(ticker.verb("status").status == 0);
+    CHECK(ticker.ticks("2"));
+    CHECK(Clock::now() - began > Millis(500));
+
+    REQUIRE(rename(ticker.log.c_str(), (ticker.dir / "old.log").c_str()) == 0);
+    CHECK(ticker.verb("reload").status == 0);
+    CHECK(eventually([&] { return contains(slurp(ticker.log), " tick "); }));
+
+    CHECK(ticker.verb("restart").status == 0);
+    CHECK(ended(pid) == 0);
+    pid = new_pid_in(ticker.pidfile, pid);
+    REQUIRE(pid > 1);
+    CHECK(ticker.verb("stop").status == 0);
+    CHECK(ended(pid) == 0);
+    CHECK_FALSE(exists(ticker.pidfile));
+    CHECK(run({{program("ticker"), "start", "--no-such-option", "1"}}).status == 2);
+    CHECK(run({{program("ticker"), "begin"}}).status == 2);
+}
+
+TEST_CASE("Examples: ticker run stays in the foreground until Ctrl-C") {
+    const Ticker ticker;
+    Running running(
+        Launch({program("ticker"), "run", "--pidfile", ticker.pidfile, "--log", ticker.log}));
+    REQUIRE(running.says(" tick 1\n"));  // where it was typed
+    CHECK(pid_in(ticker.pidfile) == running.pid());
+    running.signal(SIGINT);
+    CHECK(running.finish().status == 0);
+    CHECK_FALSE(exists(ticker.pidfile));
+}
+
+TEST_CASE("Examples: ticker without options: a user's files are in ~/.local/state") {
+    SKIP_UNLESS(!is_root(), "root's are in /run and /var/log");
+    const Scratch dir;
+    const auto verb = [&](const std::string& word) {
+        Launch launch({program("ticker"), word});
+        launch.environment = {{"XDG_STATE_HOME", dir.path()}};
+        return run(launch);
+    };
+    chmod(dir.path().c_str(), 0700);
+    const Outcome start = verb("start");
+    INFO(start.text(), join(dir.names()));
+    CHECK(start.status == 0);
+    CHECK(verb("status").status == 0);
+    CHECK(verb("stop").status == 0);
+}
+
+// ---- echo_server --------------------------------------------------------------------------------
+
+namespace {
+
+sockaddr_in loopback(int port) {
+    sockaddr_in address;
+    std::memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    return address;
+}
+
+// A port of the test's own, as long as it is kept.
+struct Port {
+    Port() : taken(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+        sockaddr_in address = loopback(0);
+        socklen_t size = sizeof address;
+        sockaddr* const any = reinterpret_cast<sockaddr*>(&address);
+        if (bind(taken.get(), any, size) != 0 || listen(taken.get(), 1) != 0 ||
+            getsockname(taken.get(), any, &size) != 0)
+            throw std::runtime_error("no port on loopback");
+        number = ntohs(address.sin_port);
+    }
+    Descriptor taken;
+    int number = 0;
+};
+
+struct Server {
+    Strings words(const std::string& word) const {
+        return {program("echo_server"),       word,        "--pidfile", pidfile, "--log", log,
+                "--port", std::to_string(port.number)};
+    }
+    Outcome verb(const std::string& word) const { return run(words(word)); }
+    Scratch dir;
+    std::string pidfile = dir / "e.pid", log = dir / "e.log";
+    Port port;
+};
+
+// What a client gets back for all of `text`, sent and received at the same time.
+std::string echoed(int port, const std::string& text) {
+    const Descriptor client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_in address = loopback(port);
+    if (connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+        return "cannot connect";
+    fcntl(client.get(), F_SETFL, O_NONBLOCK);
+    std::size_t sent = 0;
+    std::string got;
+    char piece[65536];
+    eventually([&] {
+        ssize_t n = send(client.get(), text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
+        if (n > 0) sent += static_cast<std::size_t>(n);
+        while ((n = recv(client.get(), piece, sizeof piece, 0)) > 0)
+            got.append(piece, static_cast<std::size_t>(n));
+        return n == 0 || got.size() >= text.size();
+    });
+    return got;
+}
+
+}  // namespace
+
+TEST_CASE("Examples: echo_server: ready means that it answers; root drops to a user") {
+    Server server;
+    server.port.taken.reset();
+    const Outcome start = server.verb("start");
+    INFO(start.text(), slurp(server.log));
+    REQUIRE(start.status == 0);
+    CHECK(start.end_of_file);
+    CHECK(echoed(server.port.number, "hello\n") == "hello\n");  // at once
+    const std::string big(1 << 20, 'x');
+    CHECK(echoed(server.port.number, big) == big);
+    const pid_t pid = pid_in(server.pidfile);
+    REQUIRE(pid > 1);
+    if (is_root()) {
+        const std::vector<long> expected(4, nobody);
+        CHECK(facts(pid).uids == expected);
+    }
+    CHECK(server.verb("status").status == 0);
+    send_signal(pid, SIGUSR1);
+    CHECK(eventually([&] { return contains(slurp(server.log), "asked; 2 clients so far\n"); }));
+
+    const Outcome again = server.verb("start");
+    CHECK(again.status == 1);
+    CHECK(contains(again.err, "already running as process " + std::to_string(pid)));
+    CHECK(server.verb("restart").status == 0);
+    CHECK(echoed(server.port.number, "again\n") == "again\n");
+    const pid_t second = pid_in(server.pidfile);
+    CHECK(server.verb("stop").status == 0);
+    CHECK(ended(second) == 0);
+    CHECK(slurp(server.pidfile) == "");  // nobody may not remove it from root's directory
+    CHECK(echoed(server.port.number, "x") == "cannot connect");
+    CHECK(count(slurp(server.log), "listening; 0 clients so far\n") == 2);
+    CHECK(count(slurp(server.log), "ended; ") == 2);
+}
+
+TEST_CASE("Examples: echo_server: a taken port is told by the shell that typed `start`") {
+    const Server server;
+    const std::string number = std::to_string(server.port.number);
+    const Outcome start = run({{"sh", "-c", join(server.words("start")) + "; exit $?"}});
+    check_refused(start, {"cannot listen on port " + number, std::strerror(EADDRINUSE)},
+                  "echo_server");
+    CHECK(start.status == 1);
+    CHECK_FALSE(exists(server.pidfile));
+    CHECK(server.verb("status").status == 3);
+}
+
+TEST_CASE("Examples: echo_server: what is no port or no option is told") {
+    for (const Strings& wrong : {Strings{"--port", "0"}, Strings{"--port", "65536"},
+                                 Strings{"--port", "http"}, Strings{"--port"},
+                                 Strings{"--no-such", "1"}}) {
+        const Outcome said = run(Strings{program("echo_server"), "start"} + wrong);
+        INFO(said.text());
+        CHECK(said.status == 2);
+        CHECK(lines(said.err).size() == 1);
+    }
+}
+
+// ---- signals ------------------------------------------------------------------------------------
+
+TEST_CASE("Examples: signals copies its input and answers signals meanwhile") {
+    std::pair<Descriptor, Descriptor> input = make_pipe();
+    Launch launch({program("signals")});
+    launch.input = input.first.get();
+    Running running(launch);
+    const auto tells = [&](const std::string& text) {
+        return eventually([&] { return contains(running.err(), text); });
+    };
+    write_all(input.second, "hello\n");
+    REQUIRE(running.says("hello\n"));
+    running.signal(SIGUSR1);
+    CHECK(tells("signals: 6 bytes in 1 reads\n"));
+    running.signal(SIGHUP);
+    CHECK(eventually(
+        [&] { return count(running.err(), "signals: 6 bytes in 1 reads\n") == 2; }));
+    write_all(input.second, "you\n");
+    REQUIRE(running.says("you\n"));
+    running.signal(SIGUSR1);
+    CHECK(tells("signals: 4 bytes in 1 reads\n"));
+    input.second.reset();
+    const Outcome done = running.finish();
+    CHECK(done.status == 0);
+    CHECK(done.out == "hello\nyou\n");
+
+    for (const int signum : {SIGTERM, SIGINT}) {
+        std::pair<Descriptor, Descriptor> quiet = make_pipe();
+        launch.input = quiet.first.get();
+        Running ends(launch);
+        REQUIRE(eventually([&] {  // before the exec it has the runner's handlers
+            return command_line(ends.pid()) == program("signals") &&
+                   has(facts(ends.pid()).caught, signum);
+        }));
+        ends.signal(signum);
+        CHECK(ends.finish().status == 0);
+        CHECK(contains(ends.err(), "signals: 0 bytes"));
+    }
+}
+
+// ---- daemon: as FreeBSD's daemon(8) -------------------------------------------------------------
+
+namespace {
+
+struct Daemon8 {
+    Launch launch(const Strings& words) const {
+        Launch made(Strings{program("daemon")} + words);
+        made.to_end_of_file = false;  // without -f the command has them
+        made.directory = dir.path();
+        return made;
+    }
+    Outcome start(const Strings& words) const { return run(launch(words)); }
+    pid_t child(pid_t before = 0) const { return new_pid_in(child_file, before); }
+    bool says(const std::string& part) const {
+        return eventually([&] { return contains(slurp(log), part); });
+    }
+    Scratch dir;
+    std::string child_file = dir / "child.pid", supervisor_file = dir / "super.pid",
+                log = dir / "log";
+};
+
+// Says its number, and lives on.
+Strings sleeper(const Daemon8& daemon) {
+    return {"sh", "-c", "echo $$ >" + (daemon.dir / "self") + "; exec sleep 300"};
+}
+
+}  // namespace
+
+TEST_CASE("Examples: daemon -f: any program becomes one, without a supervisor") {
+    const Daemon8 daemon;
+    Launch launch = daemon.launch(Strings{"-f"} + sleeper(daemon));
+    launch.to_end_of_file = true;
+    const Outcome said = run(launch);
+    INFO(said.text());
+    REQUIRE(said.status == 0);
+    CHECK(said.end_of_file);
+    const pid_t pid = new_pid_in(daemon.dir / "self");
+    REQUIRE(pid > 1);
+    REQUIRE(eventually([&] { return command_line(pid) == "sleep 300"; }));
+    CHECK(descendants() == std::vector<pid_t>{pid});
+    const Facts seen = facts(pid);
+    CHECK(seen.session != getsid(0));
+    CHECK(seen.session != pid);
+    CHECK(seen.terminal == 0);
+    for (const char* stream : {"fd/0", "fd/1", "fd/2"}) CHECK(link_of(pid, stream) == "/dev/null");
+    CHECK(link_of(pid, "cwd") == daemon.dir.path());
+    CHECK((seen.ignored & set_of({SIGHUP, SIGTTIN, SIGTTOU, SIGTSTP, SIGPIPE})) == 0);
+}
+
+TEST_CASE("Examples: daemon without -f keeps the streams; -c goes to the root directory") {
+    const Daemon8 daemon;
+    const Outcome said = run([&] {
+        Launch launch = daemon.launch({"-c", "sh", "-c", "pwd; echo gone >&2"});
+        launch.to_end_of_file = true;
+        return launch;
+    }());
+    INFO(said.text());
+    CHECK(said.status == 0);
+    CHECK(said.out == "/\n");
+    CHECK(said.err == "gone\n");
+}
+
+TEST_CASE("Examples: daemon: a command that cannot be run is told, with status 127") {
+    const Daemon8 daemon;
+    for (const Strings& options : {Strings{"-f"}, Strings{"-f", "-r"},
+                                   Strings{"-f", "-p", daemon.child_file}}) {
+        const Outcome said = daemon.start(options + Strings{"/no/such/program", "x"});
+        INFO(said.text());
+        CHECK(said.status == 127);
+        CHECK(lines(said.err).size() == 1);
+        CHECK(contains(said.err, "daemon: cannot run '/no/such/program'"));
+        CHECK(descendants().empty());
+        CHECK_FALSE(exists(daemon.child_file));
+    }
+    CHECK(daemon.start({"-f", "no-such-program-either"}).status == 127);
+}
+
+TEST_CASE("Examples: daemon: wrong options and their statuses") {
+    const Daemon8 daemon;
+    CHECK(daemon.start({}).status == 2);
+    CHECK(daemon.start({"-x", "true"}).status == 2);
+    CHECK(daemon.start({"-R", "0", "true"}).status == 2);
+    CHECK(daemon.start({"-s", "loud", "true"}).status == 4);
+    CHECK(daemon.start({"-l", "nowhere", "true"}).status == 5);
+    CHECK(daemon.start({"-m", "4", "true"}).status == 6);
+    const Outcome usage = daemon.start({});
+    CHECK(contains(usage.err, "usage: daemon"));
+    CHECK(usage.out == "");
+}
+
+TEST_CASE("Examples: daemon -p: the child's PID file, locked; a second one is refused with 3") {
+    const Daemon8 daemon;
+    REQUIRE(daemon.start({"-f", "-p", "child.pid", "sleep", "300"}).status == 0);
+    const pid_t child = daemon.child();
+    REQUIRE(child > 1);
+    REQUIRE(eventually([&] { return command_line(child) == "sleep 300"; }));
+    CHECK(is_locked(daemon.child_file));
+    const pid_t supervisor = facts(child).parent;
+    CHECK(contains(link_of(supervisor, "fd/0"), "/dev/null"));
+    const Outcome again = daemon.start({"-f", "-p", daemon.child_file, "sleep", "301"});
+    INFO(again.text());
+    CHECK(again.status == 3);
+    CHECK(contains(again.err, "already running as process " + std::to_string(child)));
+    CHECK(pid_in(daemon.child_file) == child);
+
+    send_signal(child, SIGTERM);  // no -r: the supervisor ends with it
+    CHECK(ended(supervisor) == 128 + SIGTERM);
+    CHECK_FALSE(alive(child));
+    CHECK_FALSE(exists(daemon.child_file));
+}
+
+TEST_CASE("Examples: daemon -P: the supervisor's PID file; SIGTERM to it ends both") {
+    const Daemon8 daemon;
+    const Strings files = {"-f", "-P", daemon.supervisor_file, "-p", daemon.child_file};
+    REQUIRE(daemon.start(files + Strings{"-r", "sleep", "300"}).status == 0);
+    const pid_t child = daemon.child(), supervisor = pid_in(daemon.supervisor_file);
+    REQUIRE(child > 1);
+    CHECK(facts(child).parent == supervisor);
+    CHECK(daemon.start(files + Strings{"sleep", "301"}).status == 3);
+    send_signal(supervisor, SIGTERM);
+    CHECK(ended(supervisor) >= 0);
+    CHECK_FALSE(alive(child));
+    CHECK_FALSE(exists(daemon.supervisor_file));
+    CHECK_FALSE(exists(daemon.child_file));
+    CHECK(descendants().empty());
+}
+
+TEST_CASE("Examples: daemon -r: a child that is killed comes back, with the file; -R its delay") {
+    const Daemon8 daemon;
+    REQUIRE(daemon.start({"-f", "-R", "1", "-P", daemon.supervisor_file, "-p", daemon.child_file,
+                          "sleep", "300"}).status == 0);
+    const pid_t first = daemon.child(), supervisor = pid_in(daemon.supervisor_file);
+    REQUIRE(first > 1);
+    const Clock::time_point killed = Clock::now();
+    send_signal(first, SIGKILL);
+    const pid_t second = daemon.child(first);
+    REQUIRE(second > 1);
+    CHECK(Clock::now() - killed >= Millis(1000));
+    CHECK(facts(second).parent == supervisor);
+    CHECK(is_locked(daemon.child_file));
+    CHECK(pid_in(daemon.supervisor_file) == supervisor);
+}
+
+TEST_CASE("Examples: daemon -r: the delay of a crash loop grows; -C: so many restarts") {
+    const Daemon8 daemon;
+    REQUIRE(daemon.start({"-f", "-C", "2", "-P", daemon.supervisor_file, "-o", daemon.log, "sh", "-c",
+                          "date +%s%N; exit 5"}).status == 0);
+    const pid_t supervisor = pid_in(daemon.supervisor_file);
+    REQUIRE(supervisor > 1);
+    CHECK(ended(supervisor) == 5);  // the last one's
+    const Strings times = lines(slurp(daemon.log));
+    INFO(slurp(daemon.log));
+    REQUIRE(times.size() == 3);
+    const auto gap = [&](std::size_t n) {
+        return std::atoll(times[n].c_str()) - std::atoll(times[n - 1].c_str());
+    };
+    CHECK(gap(1) >= 1000000000);
+    CHECK(gap(2) >= 2000000000);
+    CHECK_FALSE(exists(daemon.supervisor_file));
+}
+
+TEST_CASE("Examples: daemon -o collects the output, -m chooses, -H goes on in a new file") {
+    const Daemon8 daemon;
+    const Strings speak = {"sh", "-c", "echo to-stdout; echo to-stderr >&2"};
+    for (const char* mask : {"3", "1", "2", "0"}) {
+        const std::string file = daemon.dir / (std::string("mask") + mask);
+        REQUIRE(daemon.start(Strings{"-f", "-m", mask, "-o", file} + speak).status == 0);
+        REQUIRE(eventually([] { return descendants().empty(); }));
+        const std::string text = slurp(file), number = mask;
+        INFO("mask ", number, ": ", text);
+        CHECK(contains(text, "to-stdout\n") == (number == "1" || number == "3"));
+        CHECK(contains(text, "to-stderr\n") == (number == "2" || number == "3"));
+    }
+
+    const std::string fifo = daemon.dir / "fifo";
+    REQUIRE(mkfifo(fifo.c_str(), 0666) == 0);
+    const Descriptor feed = open_file(fifo, O_RDWR);
+    REQUIRE(daemon.start({"-f", "-H", "-P", daemon.supervisor_file, "-o", daemon.log, "cat", fifo})
+                .status == 0);
+    write_all(feed, "one\n");
+    CHECK(daemon.says("one\n"));
+    REQUIRE(rename(daemon.log.c_str(), (daemon.log + ".1").c_str()) == 0);
+    send_signal(pid_in(daemon.supervisor_file), SIGHUP);
+    CHECK(eventually([&] { return exists(daemon.log); }));
+    write_all(feed, "two\n");
+    CHECK(daemon.says("two\n"));
+    CHECK(slurp(daemon.log + ".1") == "one\n");
+}
+
+TEST_CASE("Examples: daemon -S -s -l -T: line by line to syslog") {
+    NEEDS_MOUNTS();  // a /dev/log of the test's own
+    const Daemon8 daemon;
+    const std::string path = daemon.dir / "syslog";
+    const Descriptor server(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    sockaddr_un address;
+    std::memset(&address, 0, sizeof address);
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    REQUIRE(bind(server.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    const Outcome said =
+        run({{"unshare", "--mount", "sh", "-e", "-c",
+              "mount -t tmpfs none /mnt; : >/mnt/null; mount --bind /dev/null /mnt/null\n"
+              "ln -s \"$1\" /mnt/log; mount --rbind /mnt /dev\n"
+              "exec \"$2\" -f -T tick -s warning -l local3 sh -c 'echo one; echo two >&2'",
+              "sh", path, program("daemon")}});
+    INFO(said.text());
+    CHECK(said.status == 0);
+    std::string got;
+    CHECK(eventually([&] {
+        char piece[2048];
+        const ssize_t n = recv(server.get(), piece, sizeof piece, 0);
+        if (n > 0) got += std::string(piece, static_cast<std::size_t>(n)) + "\n";
+        return contains(got, "two");
+    }));
+    INFO(got);
+    CHECK(count(got, "<156>") == 2);  // local3.warning
+    CHECK(contains(got, " tick: one"));
+    CHECK(contains(got, " tick: two"));
+}
+
+TEST_CASE("Examples: daemon -t: what ps shows of the supervisor") {
+    const Daemon8 daemon;
+    REQUIRE(daemon.start({"-f", "-t", "watch over it", "-P", daemon.supervisor_file, "sleep", "300"})
+                .status == 0);
+    CHECK(command_line(pid_in(daemon.supervisor_file)) == "watch over it");
+}
+
+TEST_CASE("Examples: daemon -u: the child is the user's, the supervisor stays root's") {
+    NEEDS_ROOT();
+    const Daemon8 daemon;
+    REQUIRE(daemon.start({"-f", "-u", "nobody", "-P", daemon.supervisor_file, "-p",
+                          daemon.child_file, "sleep", "300"}).status == 0);
+    const pid_t child = daemon.child();
+    REQUIRE(child > 1);
+    REQUIRE(eventually([&] { return command_line(child) == "sleep 300"; }));
+    CHECK(facts(child).uids == std::vector<long>(4, nobody));
+    CHECK(facts(pid_in(daemon.supervisor_file)).uids == std::vector<long>(4, 0));
+    send_signal(pid_in(daemon.supervisor_file), SIGTERM);
+    CHECK(eventually([] { return descendants().empty(); }));
+
+    REQUIRE(daemon.start(Strings{"-f", "-u", "nobody", "sleep", "300"}).status == 0);  // without one
+    REQUIRE(descendants().size() == 1);
+    CHECK(facts(descendants()[0]).uids == std::vector<long>(4, nobody));
+    CHECK(daemon.start({"-u", "no-such-user", "true"}).status == 1);
+}
