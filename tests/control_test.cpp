@@ -336,14 +336,15 @@ TEST_CASE("C4 restart with a new one that cannot start: says so, non-zero, and n
 
 TEST_CASE("C4 restarts under load: never two at once") {
     const Daemon daemon;
-    // Each daemon takes this lock without waiting and fails where another still has it.
+    // Each daemon takes this lock without waiting and fails where another still has it. It gives it
+    // back with its last act: the PID file goes when the body is over, exit handlers come later.
     const std::string only = daemon.dir.file("only-one", "");
     std::vector<std::unique_ptr<Running>> all;
     for (int i = 0; i < 4; ++i)
         all.emplace_back(new Running(Launch({"sh", "-c",
             "for i in 1 2 3 4 5; do '" + program("victim") + "' pidfile=" + daemon.pidfile +
-            " stdout=" + daemon.log + " control=restart acquire-or-fail=" + only +
-            " say=alone ready wait-term; done"})));
+            " stdout=" + daemon.log + " control=restart alone-or-fail=" + only +
+            " say=alone ready wait-term alone-no-more; done"})));
     for (auto& one : all) {
         const Outcome done = one->finish();
         INFO(done.text());

@@ -190,6 +190,7 @@ std::string own_state() {
 std::string remembered_state, atexit_file;
 daemonize::Role returned_as = daemonize::Role::foreground;
 pid_t own_child = 0;
+daemonize::PidFile* only_one = nullptr;
 
 void append_a(const std::string& path) {
     const int file = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
@@ -362,12 +363,14 @@ int act_of_others(const std::string& act, const std::string& value) {
         if (act == "acquire-hold" && got) pause_for_ever();
         file.release();
         say("held=" + std::to_string(file.is_held()));
-    } else if (act == "acquire-or-fail") {  // for as long as this process lives
-        static daemonize::PidFile* const only = new daemonize::PidFile(path);
-        if (!only->acquire(daemonize::Duration(0), error)) {
+    } else if (act == "alone-or-fail") {  // until "alone-no-more", or the end
+        only_one = new daemonize::PidFile(path);
+        if (!only_one->acquire(daemonize::Duration(0), error)) {
             say("two at once");
             return 93;
         }
+    } else if (act == "alone-no-more") {
+        only_one->release();
     } else if (act == "default") {
         const std::string found = daemonize::PidFile::default_path(path, error);
         say("default=" + found + " " + report::describe(error));
