@@ -12,6 +12,8 @@ results=$build/results
 
 DAEMONIZE_BUILD=$build
 export DAEMONIZE_BUILD
+# What make was called with is nothing that the programs under test should find in theirs.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL CPPFLAGS CXXFLAGS LDFLAGS LDLIBS CXX BUILD TESTS
 rm -rf "$results"
 mkdir -p "$results" || exit 1
 
