@@ -336,7 +336,7 @@ TEST_CASE("C4 restart with a new one that cannot start: says so, non-zero, and n
 
 TEST_CASE("C4 restarts under load: never two at once") {
     const Daemon daemon;
-    // Each daemon takes this lock without waiting and fails where another still has it. It gives it
+    // Each daemon takes this lock and fails where another still has it. It gives it
     // back with its last act: the PID file goes when the body is over, exit handlers come later.
     const std::string only = daemon.dir.file("only-one", "");
     std::vector<std::unique_ptr<Running>> all;

@@ -365,7 +365,8 @@ int act_of_others(const std::string& act, const std::string& value) {
         say("held=" + std::to_string(file.is_held()));
     } else if (act == "alone-or-fail") {  // until "alone-no-more", or the end
         only_one = new daemonize::PidFile(path);
-        if (!only_one->acquire(daemonize::Duration(0), error)) {
+        // A moment's patience: terminate removes the PID file just before it ends the process.
+        if (!only_one->acquire(daemonize::Duration(100), error)) {
             say("two at once");
             return 93;
         }
