@@ -601,8 +601,8 @@ private:
 class Deadline {
 public:
     using Clock = std::chrono::steady_clock;
-    explicit Deadline(Duration limit) noexcept
-        : never_(limit == no_limit),
+    explicit Deadline(Duration limit) noexcept  // a century is for ever: a sum must not overflow
+        : never_(limit > std::chrono::hours(24 * 36500)),
           end_(never_ ? Clock::now() : Clock::now() + (limit < Duration(0) ? Duration(0) : limit)) {
     }
     bool over() const noexcept { return !never_ && Clock::now() >= end_; }
@@ -693,8 +693,9 @@ struct Plan {
     Handle targets[3], null_device;        // open streams
     bool late[3] = {false, false, false};  // opened with the target's identity
     bool detach = true, kept = false, inetd = false;
-    int inherited_sockets = 0;  // LISTEN_FDS that are ours
-    std::string notes;          // for explain()
+    Duration watchdog = no_limit;  // the manager's, if it means this process
+    int inherited_sockets = 0;     // LISTEN_FDS that are ours
+    std::string notes;             // for explain()
 };
 
 // One message on the readiness channel, or what became of the daemon.
@@ -3023,7 +3024,8 @@ sigset_t every_signal() {
 }
 
 int poll_timeout(Duration left) {
-    return left == no_limit || left.count() > INT_MAX ? -1 : static_cast<int>(left.count());
+    if (left == no_limit) return -1;
+    return left.count() > INT_MAX ? INT_MAX : static_cast<int>(left.count());
 }
 
 // ---- Locks that this process holds ----
@@ -3401,9 +3403,10 @@ bool resolve(Plan& plan, const Account& uid, const Account& gid, bool initgroups
         if (stream.choice() == Stream::number_choice &&
             !check_open(stream.descriptor(), "standard stream", error))
             return false;
-    if (environment("LISTEN_PID") == pure::number(self()))
-        plan.inherited_sockets =
-            static_cast<int>(std::strtol(environment("LISTEN_FDS").c_str(), nullptr, 10));
+    plan.watchdog = watchdog();  // WATCHDOG_PID is the caller's; so is LISTEN_PID
+    const long sockets = std::strtol(environment("LISTEN_FDS").c_str(), nullptr, 10);
+    if (environment("LISTEN_PID") == pure::number(self()) && sockets > 0 && sockets < 65536)
+        plan.inherited_sockets = static_cast<int>(sockets);
     return true;
 }
 
@@ -4286,10 +4289,10 @@ void set_or_clear(const char* name, const std::string& value) {
         ::setenv(name, value.c_str(), 1);
 }
 
-void adopt_manager() noexcept;
+void adopt_manager(Duration watchdog) noexcept;
 
 void set_environment(const Plan& plan) {
-    adopt_manager();
+    adopt_manager(plan.watchdog);
     if (plan.clear_environment) clear_environment(plan);
     if (plan.drops && plan.sets_uid) {
         set_or_clear("USER", plan.user);
@@ -4748,11 +4751,11 @@ Manager& manager() {
     return instance;
 }
 
-void adopt_manager() noexcept {
+void adopt_manager(Duration watchdog) noexcept {
     Manager& m = manager();
     if (!m.adopted) {
         m.address = environment("NOTIFY_SOCKET");
-        m.watchdog = watchdog();
+        m.watchdog = watchdog;
         m.adopted = true;
     }
 
