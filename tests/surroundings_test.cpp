@@ -340,10 +340,12 @@ TEST_CASE("S14 fork fails at the user's limit of processes") {
     const Scratch dir;
     const std::string place = dir.directory("open", 0777);
     Launch launch({program("subject"), "start", "--pidfile", place + "/d.pid"});
-    launch.before_exec = [] {
+    // A number that no process of the machine has, nor of a test beside this one: the limit is its own.
+    const uid_t lonely = 100000 + static_cast<uid_t>(getpid());
+    launch.before_exec = [lonely] {
         const rlimit none = {0, 0};
         if (setrlimit(RLIMIT_NPROC, &none) != 0) _exit(123);
-        become(61234, 61234);  // a number that no process of the machine has: the limit is its own
+        become(lonely, lonely);
     };
     check_refused(run(launch), {"fork", "Resource temporarily unavailable"});
     CHECK(Scratch::names(place).empty());
