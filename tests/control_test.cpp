@@ -164,7 +164,8 @@ TEST_CASE("C2 a start under way is waited for, not slain before it has a number"
 
 TEST_CASE("C2 stop of oneself or of an ancestor is refused") {
     const Victim daemon;
-    check_started(daemon, daemon.start({"open", "stop=" + daemon.pidfile + ",1000", "say=done", "wait"}));
+    check_started(daemon,
+                  daemon.start({"open", "stop=" + daemon.pidfile + ",1000", "say=done", "wait"}));
     REQUIRE(daemon.logs("done"));
     CHECK(contains(slurp(daemon.log), "stopped=failed error=invalid_option"));
     CHECK(alive(daemon.pid()));
@@ -201,8 +202,8 @@ TEST_CASE("C2 locked by no daemon of ours: nobody is killed, and it says so") {
 TEST_CASE("C2 the process is gone and a stopped launcher keeps its duplicate: not too early") {
     SKIP_UNLESS(!generic(), "POSIX does not tell a process from the corpse that its parent keeps");
     const Victim daemon;
-    Running launcher(daemon.launch({"by-hand=1", "open", "say=open", "sleep=400", "ready",
-                                    "say=ready", "wait-term"}));
+    Running launcher(daemon.launch(
+        {"by-hand=1", "open", "say=open", "sleep=400", "ready", "say=ready", "wait-term"}));
     REQUIRE(daemon.logs("open"));
     const pid_t pid = daemon.pid();
     launcher.signal(SIGSTOP);  // Ctrl-Z
@@ -341,10 +342,11 @@ TEST_CASE("C4 restarts under load: never two at once") {
     const std::string only = daemon.dir.file("only-one", "");
     std::vector<std::unique_ptr<Running>> all;
     for (int i = 0; i < 4; ++i)
-        all.emplace_back(new Running(Launch({"sh", "-c",
-            "for i in 1 2 3 4 5; do '" + program("victim") + "' pidfile=" + daemon.pidfile +
-            " stdout=" + daemon.log + " control=restart alone-or-fail=" + only +
-            " say=alone ready wait-term alone-no-more; done"})));
+        all.emplace_back(new Running(
+            Launch({"sh", "-c",
+                    "for i in 1 2 3 4 5; do '" + program("victim") + "' pidfile=" + daemon.pidfile +
+                        " stdout=" + daemon.log + " control=restart alone-or-fail=" + only +
+                        " say=alone ready wait-term alone-no-more; done"})));
     for (auto& one : all) {
         const Outcome done = one->finish();
         INFO(done.text());
@@ -410,8 +412,8 @@ TEST_CASE("C6 start: the daemon's own code, 1 refused, 124 at the limit") {
 
 TEST_CASE("C6 the exit status of the body is the daemon's, and that of run") {
     const Victim daemon;
-    const Outcome front = run({{program("victim"), "pidfile=" + daemon.pidfile, "control=run", "ready",
-                                "return=5"}});
+    const Outcome front =
+        run({{program("victim"), "pidfile=" + daemon.pidfile, "control=run", "ready", "return=5"}});
     INFO(front.text());
     CHECK(front.status == 5);
     CHECK_FALSE(exists(daemon.pidfile));

@@ -45,8 +45,11 @@ TEST_CASE("E2 without exceptions and RTTI: it builds, works, and a throwing form
     const std::string compiler = given && *given ? given : "c++";
     SKIP_UNLESS(run({{"sh", "-c", compiler + " --version"}}).status == 0, "no compiler");
     const std::string made = daemon.dir / "victim";
-    Launch build({"sh", "-c", compiler + " -std=c++11 -fno-exceptions -fno-rtti -pthread -I. "
-                                         "tests/support/victim.cpp -o " + made});
+    Launch build({"sh", "-c",
+                  compiler +
+                      " -std=c++11 -fno-exceptions -fno-rtti -pthread -I. "
+                      "tests/support/victim.cpp -o " +
+                      made});
     build.directory = source_root();
     build.limit = std::chrono::seconds(120);
     const Outcome built = run(build);
@@ -136,16 +139,18 @@ TEST_CASE("Bad input: a full disk") {
     const Daemon daemon;
     daemon.dir.directory("full");
     const Outcome said = in_namespace(
-        daemon, "mount -t tmpfs -o size=4k,nr_inodes=20 none $D/full && head -c 4096 /dev/zero > "
-                "$D/full/zeros; $S start --pidfile $D/full/d.pid; echo status=$?; ls $D/full");
+        daemon,
+        "mount -t tmpfs -o size=4k,nr_inodes=20 none $D/full && head -c 4096 /dev/zero > "
+        "$D/full/zeros; $S start --pidfile $D/full/d.pid; echo status=$?; ls $D/full");
     INFO(said.text());
     CHECK(contains(said.out, "status=1\nzeros\n"));
     CHECK(lines(said.err).size() == 1);
     CHECK(contains(said.err, "d.pid': No space left on device"));
     CHECK(descendants().empty());
-    const Outcome inodes = in_namespace(
-        daemon, "mount -t tmpfs -o nr_inodes=2 none $D/full && touch $D/full/last; "
-                "$S start --pidfile $D/full/d.pid; echo status=$?; ls $D/full");
+    const Outcome inodes =
+        in_namespace(daemon,
+                     "mount -t tmpfs -o nr_inodes=2 none $D/full && touch $D/full/last; "
+                     "$S start --pidfile $D/full/d.pid; echo status=$?; ls $D/full");
     INFO(inodes.text());
     CHECK(contains(inodes.out, "status=1\nlast\n"));
     CHECK(lines(inodes.err).size() == 1);
@@ -159,11 +164,12 @@ TEST_CASE("Bad input: a read-only mount") {
     daemon.dir.directory("fixed");
     daemon.dir.file("fixed/old.pid", "4711\n");
     daemon.dir.file("fixed/old.log", "old\n");
-    const Outcome said = in_namespace(
-        daemon, "mount --bind $D/fixed $D/fixed && mount -o remount,bind,ro $D/fixed; "
-                "$S start --pidfile $D/fixed/d.pid; echo $?; "
-                "$S start --pidfile $D/fixed/old.pid; echo $?; "
-                "$S start --pidfile $D/d.pid --stdout $D/fixed/old.log; echo $?");
+    const Outcome said =
+        in_namespace(daemon,
+                     "mount --bind $D/fixed $D/fixed && mount -o remount,bind,ro $D/fixed; "
+                     "$S start --pidfile $D/fixed/d.pid; echo $?; "
+                     "$S start --pidfile $D/fixed/old.pid; echo $?; "
+                     "$S start --pidfile $D/d.pid --stdout $D/fixed/old.log; echo $?");
     INFO(said.text());
     CHECK(said.out == "1\n1\n1\n");
     CHECK(lines(said.err).size() == 3);
@@ -186,7 +192,8 @@ TEST_CASE("Bad input: who is not root cannot become another, nor leave for a jai
         const Outcome launcher = run(launch);
         check_refused(launcher, {}, "victim");
         const std::string object = option.substr(option.find('=') + 1);
-        CHECK((contains(launcher.err, "'" + object + "'") || contains(launcher.err, option.substr(0, 4))));
+        CHECK((contains(launcher.err, "'" + object + "'") ||
+               contains(launcher.err, option.substr(0, 4))));
         CHECK_FALSE(exists(place + "/d.pid"));
     }
 }
@@ -212,8 +219,8 @@ TEST_CASE("Bad input: a descriptor to preserve, or for a stream, that is not ope
 TEST_CASE("Bad input: options that exclude each other") {
     const Victim daemon;
     const std::string log = daemon.dir.file("both.log", "kept\n");
-    check_failed(daemon, daemon.start({"stdout=truncate:" + log, "stderr=" + log, "open", "wait"}), 1,
-                 {"standard_error", "standard_output", "truncated"});
+    check_failed(daemon, daemon.start({"stdout=truncate:" + log, "stderr=" + log, "open", "wait"}),
+                 1, {"standard_error", "standard_output", "truncated"});
     CHECK(slurp(log) == "kept\n");
     check_failed(daemon, daemon.start({"keep=HOME", "open", "wait"}), 1, {"environment"});
     CHECK_FALSE(exists(daemon.log));

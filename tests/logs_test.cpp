@@ -104,7 +104,8 @@ TEST_CASE("L1 in the target's directory root does not open what the target may n
 TEST_CASE("L1 a directory that the target made a symlink of is not root's alone") {
     NEEDS_ROOT();
     const Daemon daemon;
-    const std::string place = daemon.dir.directory("theirs", 0755), roots = daemon.dir.directory("roots");
+    const std::string place = daemon.dir.directory("theirs", 0755),
+                      roots = daemon.dir.directory("roots");
     give(place, nobody, nobody);
     REQUIRE(symlink("../roots", (place + "/sub").c_str()) == 0);
     give(place + "/sub", nobody, nobody);
@@ -143,8 +144,8 @@ TEST_CASE("L2 two names of one file are opened once") {
     for (const std::string& second : {daemon.log, other_name, daemon.dir / "here/d.log"}) {
         INFO(second);
         Launch launch({program("victim"), "pidfile=" + daemon.pidfile, "core=1",
-                       "stdout=" + daemon.log, "stderr=" + second, "open", "say=out",
-                       "say-err=err", "wait"});
+                       "stdout=" + daemon.log, "stderr=" + second, "open", "say=out", "say-err=err",
+                       "wait"});
         check_started(daemon, run(launch));
         CHECK(daemon.logs("err\n"));
         const auto open = descriptors(daemon.pid());
@@ -193,8 +194,8 @@ TEST_CASE("L4 SIGHUP re-opens the log by path after a rotation") {
 
 TEST_CASE("L4 a stream that cannot be re-opened stays, and the error says which") {
     const Victim daemon;
-    check_started(daemon, daemon.start({"core=1", "open", "sleep=300", "reopen", "say=still",
-                                        "wait"}));
+    check_started(daemon,
+                  daemon.start({"core=1", "open", "sleep=300", "reopen", "say=still", "wait"}));
     rename_away(daemon.log);
     REQUIRE(mkdir(daemon.log.c_str(), 0755) == 0);
     REQUIRE(eventually([&] { return contains(slurp(daemon.log + ".1"), "still"); }));
@@ -211,9 +212,18 @@ TEST_CASE("L4 in a jail the prefix is taken off, and the dropped identity opens"
     const std::string jail = daemon.dir.directory("jail"), place = daemon.dir.directory("jail/log");
     give(place, nobody, nobody);
     const std::string log = place + "/d.log";
-    Strings words = {program("victim"), "pidfile=" + daemon.pidfile, "stdout=" + log,
-                     "stderr=" + log, "chroot=" + jail, "user=nobody", "open", "say=before",
-                     "sleep=300", "reopen", "say=after", "wait"};
+    Strings words = {program("victim"),
+                     "pidfile=" + daemon.pidfile,
+                     "stdout=" + log,
+                     "stderr=" + log,
+                     "chroot=" + jail,
+                     "user=nobody",
+                     "open",
+                     "say=before",
+                     "sleep=300",
+                     "reopen",
+                     "say=after",
+                     "wait"};
     check_started(daemon, run(words));
     REQUIRE(eventually([&] { return contains(slurp(log), "before"); }));
     rename_away(log);

@@ -61,8 +61,7 @@ public:
     int find(const std::string& part) {
         messages();
         for (std::size_t i = 0; i < messages_.size(); ++i)
-            if (contains("\n" + messages_[i].text + "\n", "\n" + part))
-                return static_cast<int>(i);
+            if (contains("\n" + messages_[i].text + "\n", "\n" + part)) return static_cast<int>(i);
         return -1;
     }
     int times(const std::string& part) {
@@ -109,9 +108,9 @@ private:
 
 // What of a manager may be in the environment of whoever runs this suite.
 const std::vector<std::pair<std::string, std::string>> no_manager = {
-    {"NOTIFY_SOCKET", "-"}, {"SYSTEMD_EXEC_PID", "-"}, {"INVOCATION_ID", "-"}, {"PIDFILE", "-"},
-    {"XPC_SERVICE_NAME", "-"}, {"WATCHDOG_USEC", "-"}, {"WATCHDOG_PID", "-"},
-    {"LISTEN_FDS", "-"}, {"LISTEN_PID", "-"}};
+    {"NOTIFY_SOCKET", "-"}, {"SYSTEMD_EXEC_PID", "-"}, {"INVOCATION_ID", "-"},
+    {"PIDFILE", "-"},       {"XPC_SERVICE_NAME", "-"}, {"WATCHDOG_USEC", "-"},
+    {"WATCHDOG_PID", "-"},  {"LISTEN_FDS", "-"},       {"LISTEN_PID", "-"}};
 
 void set_pid(const char* name) { setenv(name, std::to_string(getpid()).c_str(), 1); }
 
@@ -256,7 +255,8 @@ TEST_CASE("Section 7: INVOCATION_ID or XPC_SERVICE_NAME with parent 1: foregroun
 
 TEST_CASE("Section 7: stdin is an internet socket or a listening one: foreground, for inetd") {
     Descriptor client;
-    const Descriptor connected = inet_socket(false, &client), listening = inet_socket(true, nullptr);
+    const Descriptor connected = inet_socket(false, &client),
+                     listening = inet_socket(true, nullptr);
     Place inetd;
     inetd.launch.input = connected.get();
     CHECK(inetd.decides() == "foreground");
@@ -293,8 +293,8 @@ TEST_CASE("Section 7: inetd: stdin and stdout are the client's, no PID file, man
     for (int round = 0; round < 2; ++round) {  // a PID file would refuse the second
         Descriptor client;
         const Descriptor connection = inet_socket(false, &client);
-        Launch launch({program("victim"), "pidfile=" + daemon.pidfile, "stdout=" + daemon.log, "open",
-                       "say=hello client", "wait"});
+        Launch launch({program("victim"), "pidfile=" + daemon.pidfile, "stdout=" + daemon.log,
+                       "open", "say=hello client", "wait"});
         launch.environment = no_manager;
         launch.input = connection.get();
         launch.before_exec = [] {
@@ -343,8 +343,8 @@ namespace {
 
 struct Service {
     explicit Service(const std::string& kind = "path")
-        : manager(kind == "path" ? dir / "notify"
-                                 : "@daemonize-test-" + std::to_string(getpid())) {}
+        : manager(kind == "path" ? dir / "notify" : "@daemonize-test-" + std::to_string(getpid())) {
+    }
     Launch launch(const Strings& words) {
         Launch made(Strings{program("watcher")} + words);
         made.environment = no_manager;
@@ -379,8 +379,9 @@ TEST_CASE("V1 READY, STATUS and STOPPING over a path and an abstract socket") {
 
 TEST_CASE("V1 the variables are unset for children") {
     Service service;
-    Launch launch = service.launch({"open", "environment=NOTIFY_SOCKET", "environment=WATCHDOG_USEC",
-                                    "environment=WATCHDOG_PID", "notify=STATUS=still heard"});
+    Launch launch =
+        service.launch({"open", "environment=NOTIFY_SOCKET", "environment=WATCHDOG_USEC",
+                        "environment=WATCHDOG_PID", "notify=STATUS=still heard"});
     launch.environment.push_back({"WATCHDOG_USEC", "20000000"});
     launch.before_exec = [] { set_pid("WATCHDOG_PID"); };
     const Outcome said = run(launch);
@@ -393,7 +394,8 @@ TEST_CASE("V1 the variables are unset for children") {
 
 TEST_CASE("V1 a reload is told before and after, with the time") {
     Service service;
-    Running running(service.launch({"open", "with-context", "on=1:slow", "start", "say=up", "wait"}));
+    Running running(
+        service.launch({"open", "with-context", "on=1:slow", "start", "say=up", "wait"}));
     REQUIRE(running.says("up"));
     running.signal(SIGHUP);
     REQUIRE(running.says("begin=1"));
@@ -413,11 +415,12 @@ TEST_CASE("V1 a reload is told before and after, with the time") {
     CHECK(usec <= static_cast<long long>(now.tv_sec) * 1000000 + now.tv_nsec / 1000);
 }
 
-TEST_CASE("V1 detached under NOTIFY_SOCKET: the launcher sends MAINPID and READY before it leaves") {
+TEST_CASE(
+    "V1 detached under NOTIFY_SOCKET: the launcher sends MAINPID and READY before it leaves") {
     Service service;
     const std::string pidfile = service.dir / "d.pid";
-    const Outcome launcher = run(service.launch({"pidfile=" + pidfile, "detach=yes",
-                                                 "stdout=" + (service.dir / "log"), "open", "wait"}));
+    const Outcome launcher = run(service.launch(
+        {"pidfile=" + pidfile, "detach=yes", "stdout=" + (service.dir / "log"), "open", "wait"}));
     INFO(launcher.text());
     REQUIRE(launcher.status == 0);
     const std::string pid = std::to_string(to_long(slurp(pidfile)));
@@ -438,7 +441,8 @@ TEST_CASE("V1 a failed start is not told as ready") {
 TEST_CASE("V1 the watchdog is fed from the waits when half of its time has passed") {
     for (const char* wait : {"wait", "wait-for=100000"}) {
         Service service;
-        Launch launch = service.launch({"open", "watchdog", "with-context", "start", "say=up", wait});
+        Launch launch =
+            service.launch({"open", "watchdog", "with-context", "start", "say=up", wait});
         launch.environment.push_back({"WATCHDOG_USEC", "400000"});
         launch.before_exec = [] { set_pid("WATCHDOG_PID"); };
         Running running(launch);
@@ -455,8 +459,8 @@ TEST_CASE("V1 the watchdog is fed from the waits when half of its time has passe
 
 TEST_CASE("V1 a hung loop feeds no watchdog; poll() does, in time") {
     Service service;
-    Launch launch = service.launch({"open", "with-context", "start", "say=up", "sleep=500", "say=slept",
-                                    "read", "poll", "say=polled", "wait"});
+    Launch launch = service.launch({"open", "with-context", "start", "say=up", "sleep=500",
+                                    "say=slept", "read", "poll", "say=polled", "wait"});
     launch.environment.push_back({"WATCHDOG_USEC", "100000"});
     launch.before_exec = [] { set_pid("WATCHDOG_PID"); };
     Running running(launch);
@@ -484,9 +488,9 @@ TEST_CASE("V1 a watchdog of another process is not fed; none without a manager")
 }
 
 TEST_CASE("V1 a failing send is never an error, and a manager that does not read blocks nobody") {
-    for (const std::string& socket : {std::string("/no/such/socket"), std::string("@nobody-there"),
-                                      std::string(4000, 'x'), std::string("relative"),
-                                      std::string("@")}) {
+    for (const std::string& socket :
+         {std::string("/no/such/socket"), std::string("@nobody-there"), std::string(4000, 'x'),
+          std::string("relative"), std::string("@")}) {
         Launch launch({program("watcher"), "open", "notify=STATUS=x", "say=alive"});
         launch.environment = no_manager;
         launch.environment.push_back({"NOTIFY_SOCKET", socket});
@@ -563,7 +567,8 @@ TEST_CASE("V2 in the foreground the program keeps its terminal: output, and Ctrl
 TEST_CASE("V2 a daemon started from a terminal has none, and lives on when it is closed") {
     std::unique_ptr<Terminal> terminal(new Terminal);
     const Daemon daemon;
-    Running running(terminal->launch({"sh", "-c", join(daemon.words("start")) + "; echo done; read x"}));
+    Running running(
+        terminal->launch({"sh", "-c", join(daemon.words("start")) + "; echo done; read x"}));
     REQUIRE(terminal->shows("done"));
     const pid_t pid = daemon.pid();
     CHECK(facts(pid).terminal == 0);

@@ -69,8 +69,8 @@ TEST_CASE("P1 the file of a daemon that was killed blocks nobody") {
 
 TEST_CASE("P1 the own number, as after a container's restart, does not block") {
     const Victim daemon;
-    Launch launch({program("victim"), "pidfile=" + daemon.pidfile, "detach=no", "open", "role",
-                   "wait"});
+    Launch launch(
+        {program("victim"), "pidfile=" + daemon.pidfile, "detach=no", "open", "role", "wait"});
     const std::string file = daemon.pidfile;
     launch.before_exec = [file] {
         const int out = ::open(file.c_str(), O_WRONLY | O_CREAT, 0644);
@@ -92,7 +92,7 @@ TEST_CASE("P2 a refused start leaves the file as it is, to the nanosecond") {
         INFO(refused.text());
         CHECK(refused.status == 1);
         CHECK(contains(refused.err, "already running as process " + std::to_string(daemon.pid())));
-        // A proven holder is an answer at once; only where no record lock names it may it take longer.
+        // A proven holder is an answer at once; where no record lock names it, it may take longer.
         if (!generic()) CHECK(refused.took < Millis(900));
     }
     CHECK(same_file_state(before, stat_of(daemon.pidfile)));
@@ -171,7 +171,8 @@ TEST_CASE("P2 locked by one who wrote another's number: nobody is named as the d
     CHECK_FALSE(contains(launcher.err, "already running as process"));
 }
 
-TEST_CASE("P2 the step that enters the daemon is tried again while somebody reads with a record lock") {
+TEST_CASE(
+    "P2 the step that enters the daemon is tried again while somebody reads with a record lock") {
     SKIP_UNLESS(!generic(), "no record lock");
     const Daemon daemon;
     daemon.dir.file("d.pid", "");
@@ -259,7 +260,8 @@ TEST_CASE("P3 a stale number is gone from the moment of the lock") {
     NEEDS_STRACE();
     const Daemon daemon;
     daemon.dir.file("d.pid", "4711\n");
-    Running launcher(Launch(delayed("socketpair", daemon.words("start"))));  // step 5, behind the lock
+    Running launcher(
+        Launch(delayed("socketpair", daemon.words("start"))));  // step 5, behind the lock
     std::string seen;
     REQUIRE(eventually([&] {
         seen = daemon.written();
@@ -297,8 +299,8 @@ TEST_CASE("P4 a failed start of a jailed or dropped daemon: the launcher removes
     NEEDS_ROOT();
     const Daemon daemon;
     const std::string jail = daemon.dir.directory("jail");
-    check_failed(daemon, daemon.start({"--chroot", jail, "--user", "nobody", "--exit-init", "4"}), 4,
-                 {"4"});
+    check_failed(daemon, daemon.start({"--chroot", jail, "--user", "nobody", "--exit-init", "4"}),
+                 4, {"4"});
 }
 
 TEST_CASE("P5 the content is the number and a newline; the mode is 0644 whatever the umask") {
@@ -454,7 +456,8 @@ TEST_CASE("P7 a forked child without exec has no part of the lock either") {
     send_signal(daemon.pid(), SIGKILL);
     REQUIRE(ended(daemon.pid()) == 128 + SIGKILL);
     REQUIRE(alive(child));
-    CHECK(eventually([&] { return !is_locked(daemon.pidfile); }, Millis(3000)));  // it may lag behind
+    CHECK(
+        eventually([&] { return !is_locked(daemon.pidfile); }, Millis(3000)));  // it may lag behind
 }
 
 TEST_CASE("P7 a PidFile by itself: its children do not keep the lock") {

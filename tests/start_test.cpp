@@ -128,8 +128,8 @@ TEST_CASE("S2 nothing of a failed start is left: neither group nor file") {
 
 TEST_CASE("S2 the kept launcher leaves no process of a failed start, and none of its own is hurt") {
     const Victim daemon;
-    const Outcome launcher = daemon.start({"by-hand=1", "own-child", "try", "role",
-                                           "reap", "end-launcher", "_exit=4"});
+    const Outcome launcher =
+        daemon.start({"by-hand=1", "own-child", "try", "role", "reap", "end-launcher", "_exit=4"});
     INFO(launcher.text());
     CHECK(launcher.status == 0);
     CHECK(contains(launcher.out, "error=start_failed"));
@@ -143,8 +143,8 @@ TEST_CASE("S2 a PID file that was there before and was not written stays as it w
     const Victim daemon;
     daemon.dir.file("d.pid", "4711\n");
     const struct stat before = stat_of(daemon.pidfile);
-    check_refused(daemon.start({"user=no-such-user-here", "open", "wait"}),
-                  {"no-such-user-here"}, "victim");
+    check_refused(daemon.start({"user=no-such-user-here", "open", "wait"}), {"no-such-user-here"},
+                  "victim");
     CHECK(same_file_state(before, stat_of(daemon.pidfile)));
     CHECK(slurp(daemon.pidfile) == "4711\n");
 }
@@ -205,9 +205,8 @@ TEST_CASE("S3 fail() after ready goes to the log, with its status") {
 
 TEST_CASE("S4 at the limit: SIGKILL to the whole group, 124, a line with the limit") {
     const Victim daemon;
-    const Outcome launcher =
-        daemon.start({"ready-timeout=700", "by-hand=1", "handler=15", "open", "fork-pause",
-                      "say=here", "wait"});
+    const Outcome launcher = daemon.start(
+        {"ready-timeout=700", "by-hand=1", "handler=15", "open", "fork-pause", "say=here", "wait"});
     CHECK(contains(slurp(daemon.log), "here"));
     check_failed(daemon, launcher, 124, {"has not called ready()"});
     CHECK(launcher.took >= Millis(700));
@@ -227,8 +226,8 @@ TEST_CASE("S4 zero is no limit") {
 
 TEST_CASE("S4 the channel is looked at before the clock") {
     const Victim daemon;
-    Running launcher(daemon.launch({"ready-timeout=1000", "by-hand=1", "say=no", "open",
-                                    "say=open", "sleep=300", "ready", "say=done", "wait"}));
+    Running launcher(daemon.launch({"ready-timeout=1000", "by-hand=1", "say=no", "open", "say=open",
+                                    "sleep=300", "ready", "say=done", "wait"}));
     const Clock::time_point began = Clock::now();
     REQUIRE(daemon.logs("open"));
     launcher.signal(SIGSTOP);  // a laptop that sleeps, a shell's Ctrl-Z
@@ -296,8 +295,8 @@ TEST_CASE("S6 static destructors run once, in the daemon") {
 TEST_CASE("S7 the kept launcher comes back with the role and is as it was") {
     const Victim daemon;
     const Strings setup = {"handler=17", "handler=10", "block=12", "remember"};
-    const Outcome launcher =
-        daemon.start(setup + Strings{"role", "try", "compare", "role", "end-launcher", "wait-term"});
+    const Outcome launcher = daemon.start(
+        setup + Strings{"role", "try", "compare", "role", "end-launcher", "wait-term"});
     // The daemon goes through the same words; what the launcher says is on the pipe.
     INFO(launcher.text());
     CHECK(contains(launcher.out, "returned=launcher error=none"));
@@ -327,8 +326,8 @@ TEST_CASE("S7 a kept launcher whose start fails is as it was, and prints nothing
 TEST_CASE("S7 the kept launcher's ignored SIGCHLD stays ignored, and its children its own") {
     const Victim daemon;
     for (const Strings& end : {Strings{"by-hand=1"}, Strings{}}) {
-        Launch launch = daemon.launch(end + Strings{"ready-timeout=400", "remember", "try", "compare",
-                                                    "end-launcher", "wait"});
+        Launch launch = daemon.launch(end + Strings{"ready-timeout=400", "remember", "try",
+                                                    "compare", "end-launcher", "wait"});
         launch.before_exec = [] { ignore(SIGCHLD); };
         const Outcome launcher = run(launch);
         INFO(launcher.text());
@@ -419,9 +418,9 @@ TEST_CASE("D3 a second open() does nothing") {
 
 TEST_CASE("D3 close() removes the PID file once and does nothing else") {
     const Victim daemon;
-    const Outcome launcher = daemon.start({"open", "remember", "sleep=100", "close", "role",
-                                           "say=closed", "say-err=still here", "sleep=300",
-                                           "close", "say=again", "wait"});
+    const Outcome launcher =
+        daemon.start({"open", "remember", "sleep=100", "close", "role", "say=closed",
+                      "say-err=still here", "sleep=300", "close", "say=again", "wait"});
     CHECK(launcher.status == 0);
     REQUIRE(daemon.logs("closed"));
     CHECK_FALSE(exists(daemon.pidfile));

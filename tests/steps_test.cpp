@@ -1,5 +1,5 @@
-// The nineteen Unix steps one by one, S15 and S16: what a daemon is like, and in which order it came
-// about, as /proc and a victim's own hook show it.
+// The nineteen Unix steps one by one, S15 and S16: what a daemon is like, and in which order it
+// came about, as /proc and a victim's own hook show it.
 #include "support/expect.hpp"
 
 #include <fcntl.h>
@@ -19,8 +19,8 @@ TEST_CASE("Step 1 accounts are resolved before anything else: nothing is touched
 
 TEST_CASE("Step 4 a failed start unblocks what it blocked") {
     const Victim daemon;
-    const Outcome launcher = daemon.start({"pidfile=" + daemon.dir.path() + "/none/d.pid",
-                                           "remember", "try", "compare"});
+    const Outcome launcher = daemon.start(
+        {"pidfile=" + daemon.dir.path() + "/none/d.pid", "remember", "try", "compare"});
     INFO(launcher.text());
     CHECK(contains(launcher.out, "error=errno:2"));
     CHECK(contains(launcher.out, "state=same"));
@@ -35,7 +35,8 @@ TEST_CASE("Step 5 a refused start touches no log") {
     const Victim own;
     own.dir.file("kept.log", "kept\n");
     CHECK(run({{program("victim"), "pidfile=" + daemon.pidfile,
-                "stdout=truncate:" + (own.dir / "kept.log"), "open", "wait"}}).status == 1);
+                "stdout=truncate:" + (own.dir / "kept.log"), "open", "wait"}})
+              .status == 1);
     CHECK(slurp(own.dir / "kept.log") == "kept\n");
 }
 
@@ -50,8 +51,8 @@ TEST_CASE("Step 9 the standard streams: null, a log, a descriptor, kept") {
     const Victim daemon;
     const std::string input = daemon.dir.file("input", "in");
     const Descriptor own = open_file(daemon.dir / "own.log", O_WRONLY | O_CREAT);
-    Launch launch = daemon.launch({"core=1", "stdin=" + input, "stdout=fd:7", "stderr=null", "open",
-                                   "say=text", "wait"});
+    Launch launch = daemon.launch(
+        {"core=1", "stdin=" + input, "stdout=fd:7", "stderr=null", "open", "say=text", "wait"});
     launch.before_exec = [&own] { place(own, 7); };
     check_started(daemon, run(launch));
     const auto open = descriptors(daemon.pid());
@@ -96,8 +97,10 @@ TEST_CASE("Step 10 a preserved descriptor is the same open file, and inherited b
     check_started(daemon, run(launch));
     const pid_t child = static_cast<pid_t>(to_long(daemon.logged("child")));
     REQUIRE(child > 1);
-    CHECK(eventually([&] { return contains(link_of(child, "exe"), "sleep") ||
-                                  contains(link_of(child, "exe"), "busybox"); }));
+    CHECK(eventually([&] {
+        return contains(link_of(child, "exe"), "sleep") ||
+               contains(link_of(child, "exe"), "busybox");
+    }));
     CHECK(link_of(child, "fd/9") == daemon.dir / "data");
     const std::string position = slurp("/proc/" + std::to_string(child) + "/fdinfo/9");
     CHECK(contains(position, "pos:\t4"));
@@ -134,11 +137,12 @@ TEST_CASE("Step 11 not dumpable: /proc shows the process as root's, though it is
     CHECK(owner("core=1") == (is_root() ? uid_t(nobody) : getuid()));
 }
 
-TEST_CASE("Steps 10 to 13: the privileged hook comes after closing, umask and PID, before the drop") {
+TEST_CASE(
+    "Steps 10 to 13: the privileged hook comes after closing, umask and PID, before the drop") {
     const Victim daemon;
     const std::string jail = daemon.dir.directory("jail");
-    Strings words = {"umask=22", "chdir=" + jail, "by-hand=1",
-                     "hook=facts=2;open-file=/dev/zero", "core=1"};
+    Strings words = {"umask=22", "chdir=" + jail, "by-hand=1", "hook=facts=2;open-file=/dev/zero",
+                     "core=1"};
     if (is_root()) words.push_back("user=nobody");
     Launch launch = daemon.launch(words + Strings{"open", "facts", "ready", "wait"});
     launch.directory = daemon.dir.path();
@@ -184,8 +188,8 @@ TEST_CASE("Step 14 a bare number without a passwd entry has no groups") {
     const Victim daemon;
     const std::string place = daemon.dir.directory("open", 0777);
     const std::string file = "pidfile=" + place + "/d.pid";
-    const Outcome launcher = run({{program("victim"), file, "user=number:61234", "group=number:61235",
-                                   "open", "wait"}});
+    const Outcome launcher =
+        run({{program("victim"), file, "user=number:61234", "group=number:61235", "open", "wait"}});
     INFO(launcher.text());
     CHECK(launcher.status == 0);
     const Facts seen = facts(static_cast<pid_t>(to_long(slurp(place + "/d.pid"))));
@@ -217,8 +221,8 @@ TEST_CASE("Step 14 no way back: a kernel that lets the drop fail in silence is f
     const Daemon daemon;
     for (const char* call : {"setgroups", "setresuid", "setresgid", "setuid", "setgid"}) {
         INFO(call);
-        const Outcome launcher = run(denied({std::string(call) + ":EPERM"},
-                                            daemon.words("start", {"--user", "nobody"})));
+        const Outcome launcher = run(
+            denied({std::string(call) + ":EPERM"}, daemon.words("start", {"--user", "nobody"})));
         if (launcher.status == 0) {
             // Another call did it: then it must have done it.
             CHECK(facts(daemon.pid()).uids == std::vector<long>(4, nobody));
@@ -236,14 +240,15 @@ TEST_CASE("Step 14 chroot: root and directory inside, descriptors of directories
     const Victim daemon;
     const std::string jail = daemon.dir.directory("jail");
     daemon.dir.directory("jail/work");
-    check_started(daemon, daemon.start({"chroot=" + jail, "chdir=/work", "user=nobody", "open",
-                                        "wait"}));
+    check_started(daemon,
+                  daemon.start({"chroot=" + jail, "chdir=/work", "user=nobody", "open", "wait"}));
     const pid_t pid = daemon.pid();
     CHECK(link_of(pid, "root") == jail);
     CHECK(link_of(pid, "cwd") == jail + "/work");
     for (const auto& open : descriptors(pid)) {
         struct stat at;
-        const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(open.first);
+        const std::string path =
+            "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(open.first);
         if (stat(path.c_str(), &at) == 0) CHECK_FALSE(S_ISDIR(at.st_mode));
     }
 }
@@ -293,8 +298,8 @@ TEST_CASE("Step 15 the environment: as it was; USER, LOGNAME, HOME after a drop"
 
 TEST_CASE("Step 15 clear_environment keeps what it was told to keep") {
     const Victim daemon;
-    Launch launch = daemon.launch({"clear-environment=1", "keep=KEPT,ABSENT", "open", "env",
-                                   "say=done", "wait"});
+    Launch launch = daemon.launch(
+        {"clear-environment=1", "keep=KEPT,ABSENT", "open", "env", "say=done", "wait"});
     launch.environment = {{"KEPT", "1"}, {"LOST", "1"}};
     CHECK(run(launch).status == 0);
     REQUIRE(daemon.logs("done"));
@@ -361,8 +366,8 @@ TEST_CASE("Step 16 a SIGTERM sent during the start is delivered, not lost") {
 TEST_CASE("Step 17 ready() with the launcher gone: no SIGPIPE death, the file is removed") {
     const Victim daemon;
     const std::string file = daemon.dir / "at-exit";
-    Running launcher(daemon.launch({"by-hand=1", "open", "say=up", "sleep=300", "ready",
-                                    "say=still here", "wait"}));
+    Running launcher(daemon.launch(
+        {"by-hand=1", "open", "say=up", "sleep=300", "ready", "say=still here", "wait"}));
     REQUIRE(daemon.logs("up"));
     const pid_t pid = daemon.pid();
     launcher.signal(SIGKILL);

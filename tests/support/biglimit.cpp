@@ -1,5 +1,5 @@
-// A process that believes that it may open 2^30 descriptors: getrlimit() and sysconf() say so, as in
-// many containers. No limit of that size can be had for a test, so the C library's words are
+// A process that believes that it may open 2^30 descriptors: getrlimit() and sysconf() say so, as
+// in many containers. No limit of that size can be had for a test, so the C library's words are
 // replaced by ours. Who closes descriptors one by one is still at it next week.
 //
 //   biglimit PIDFILE

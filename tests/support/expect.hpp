@@ -28,7 +28,8 @@ struct Daemon {
     Strings words(const std::string& verb, const Strings& more = {}) const {
         if (name == "subject")
             return Strings{program(name), verb, "--pidfile", pidfile, "--stdout", log} + more;
-        return Strings{program(name), "pidfile=" + pidfile, "stdout=" + log, "stderr=" + log} + more;
+        return Strings{program(name), "pidfile=" + pidfile, "stdout=" + log, "stderr=" + log} +
+               more;
     }
     Launch launch(const Strings& more = {}) const { return Launch(words("start", more)); }
     Outcome start(const Strings& more = {}) const { return run(launch(more)); }
@@ -139,10 +140,11 @@ inline Strings denied(const Strings& calls, const Strings& command) {
     return Strings{program("deny")} + calls + Strings{"--"} + command;
 }
 
-// The launcher alone, with one of its system calls held up: what lies between two steps can be seen.
+// The launcher alone, one of its system calls held up: what lies between two steps can be seen.
 inline Strings delayed(const std::string& call, const Strings& command) {
-    return Strings{"strace", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e",
-                   "inject=" + call + ":delay_enter=400000"} + command;
+    return Strings{"strace", "-qq",           "-o", "/dev/null",
+                   "-e",     "trace=" + call, "-e", "inject=" + call + ":delay_enter=400000"} +
+           command;
 }
 
 }  // namespace expect

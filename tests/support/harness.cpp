@@ -306,8 +306,8 @@ pid_t record_owner(const std::string& path) {
 
 std::string Outcome::text() const {
     return "pid " + std::to_string(pid) + ", status " + std::to_string(status) +
-           (timed_out ? ", timed out" : "") + ", " + std::to_string(took.count()) + " ms\nstdout: " +
-           out + "\nstderr: " + err;
+           (timed_out ? ", timed out" : "") + ", " + std::to_string(took.count()) +
+           " ms\nstdout: " + out + "\nstderr: " + err;
 }
 
 namespace {
@@ -429,7 +429,12 @@ Outcome Running::finish() {
         eventually([this] { return finished(); });
     }
     if (launch_.to_end_of_file && !outcome_.timed_out)
-        eventually([this] { read_pipes(); return outcome_.end_of_file; }, Millis(1500));
+        eventually(
+            [this] {
+                read_pipes();
+                return outcome_.end_of_file;
+            },
+            Millis(1500));
     return outcome_;
 }
 
@@ -458,8 +463,10 @@ int ended(pid_t pid, Millis limit) {
             const bool here = alive(pid) || facts(pid).parent == getpid();
             if (!here) reap_all();
             const auto known = endings().find(pid);
-            if (known != endings().end()) result = known->second;
-            else if (!here) result = not_ours;  // its parent alone learns the status
+            if (known != endings().end())
+                result = known->second;
+            else if (!here)
+                result = not_ours;  // its parent alone learns the status
             return result != not_ended;
         },
         limit);

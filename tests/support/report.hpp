@@ -80,7 +80,8 @@ inline std::string hex(const std::string& bytes) {
     std::string text;
     for (const char c : bytes) {
         char two[3];
-        std::snprintf(two, sizeof two, "%02x", static_cast<unsigned>(static_cast<unsigned char>(c)));
+        std::snprintf(two, sizeof two, "%02x",
+                      static_cast<unsigned>(static_cast<unsigned char>(c)));
         text += two;
     }
     return text;
@@ -92,8 +93,8 @@ inline std::string open_descriptors() {
     for (int number = 0; number < 1024; ++number) {
         if (fcntl(number, F_GETFD) < 0) continue;
         char target[512];
-        const ssize_t n = readlink(("/proc/self/fd/" + std::to_string(number)).c_str(), target,
-                                   sizeof target);
+        const ssize_t n =
+            readlink(("/proc/self/fd/" + std::to_string(number)).c_str(), target, sizeof target);
         text += (text.empty() ? "" : " ") + std::to_string(number) + "=" +
                 (n < 0 ? "?" : std::string(target, static_cast<std::size_t>(n)));
     }

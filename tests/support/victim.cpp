@@ -79,34 +79,57 @@ daemonize::Handler handler(const std::string& text) {
 // ---- Options ------------------------------------------------------------------------------------
 
 bool set_path(DaemonContext& context, const std::string& key, const std::string& value) {
-    if (key == "pidfile") context.pidfile = value;
-    else if (key == "stdin") context.standard_input = stream(value);
-    else if (key == "stdout") context.standard_output = stream(value);
-    else if (key == "stderr") context.standard_error = stream(value);
-    else if (key == "chdir") context.working_directory = value;
-    else if (key == "chroot") context.chroot_directory = value;
-    else if (key == "user") context.uid = account(value);
-    else if (key == "group") context.gid = account(value);
-    else if (key == "payload") context.payload = value;
-    else if (key == "name") context.program_name = value;
-    else return false;
+    if (key == "pidfile")
+        context.pidfile = value;
+    else if (key == "stdin")
+        context.standard_input = stream(value);
+    else if (key == "stdout")
+        context.standard_output = stream(value);
+    else if (key == "stderr")
+        context.standard_error = stream(value);
+    else if (key == "chdir")
+        context.working_directory = value;
+    else if (key == "chroot")
+        context.chroot_directory = value;
+    else if (key == "user")
+        context.uid = account(value);
+    else if (key == "group")
+        context.gid = account(value);
+    else if (key == "payload")
+        context.payload = value;
+    else if (key == "name")
+        context.program_name = value;
+    else
+        return false;
     return true;
 }
 
 bool set_number(DaemonContext& context, const std::string& key, const std::string& value) {
     const bool yes = value == "1";
-    if (key == "umask") context.umask = static_cast<int>(number(value, 8));
-    else if (key == "mode") context.pidfile_mode = static_cast<int>(number(value, 8));
-    else if (key == "core") context.prevent_core = !yes;
-    else if (key == "initgroups") context.initgroups = yes;
-    else if (key == "no-new-privs") context.no_new_privs = yes;
-    else if (key == "clear-environment") context.clear_environment = yes;
-    else if (key == "allow-threads") context.allow_threads = yes;
-    else if (key == "by-hand") context.ready_by_hand = yes;
-    else if (key == "replace-arguments") context.replace_arguments = yes;
-    else if (key == "ready-timeout") context.ready_timeout = limit(value);
-    else if (key == "stop-timeout") context.stop_timeout = limit(value);
-    else return false;
+    if (key == "umask")
+        context.umask = static_cast<int>(number(value, 8));
+    else if (key == "mode")
+        context.pidfile_mode = static_cast<int>(number(value, 8));
+    else if (key == "core")
+        context.prevent_core = !yes;
+    else if (key == "initgroups")
+        context.initgroups = yes;
+    else if (key == "no-new-privs")
+        context.no_new_privs = yes;
+    else if (key == "clear-environment")
+        context.clear_environment = yes;
+    else if (key == "allow-threads")
+        context.allow_threads = yes;
+    else if (key == "by-hand")
+        context.ready_by_hand = yes;
+    else if (key == "replace-arguments")
+        context.replace_arguments = yes;
+    else if (key == "ready-timeout")
+        context.ready_timeout = limit(value);
+    else if (key == "stop-timeout")
+        context.stop_timeout = limit(value);
+    else
+        return false;
     return true;
 }
 
@@ -147,23 +170,23 @@ std::string account_text(const daemonize::Account& who) {
 }
 
 void tell_fields(const DaemonContext& c) {
-    say("fields pidfile=" + c.pidfile + " mode=" + std::to_string(c.pidfile_mode) +
-        " chdir=" + c.working_directory + " chroot=" + c.chroot_directory +
-        " out=" + c.standard_output.path() + " err=" + c.standard_error.path() +
-        " umask=" + std::to_string(c.umask) + " uid=" + account_text(c.uid) + " gid=" +
-        account_text(c.gid) + " groups=" + std::to_string(c.initgroups) + " core=" +
-        std::to_string(c.prevent_core) + " detach=" +
-        std::to_string(static_cast<int>(c.detach_process)) + " preserve=" +
-        std::to_string(c.files_preserve.size()) + " map=" + std::to_string(c.signal_map.size()) +
-        " payload=" + c.payload + " name=" + c.program_name + " by-hand=" +
-        std::to_string(c.ready_by_hand) + " timeout=" + std::to_string(c.ready_timeout.count()));
+    say("fields pidfile=" + c.pidfile + " mode=" + std::to_string(c.pidfile_mode) + " chdir=" +
+        c.working_directory + " chroot=" + c.chroot_directory + " out=" + c.standard_output.path() +
+        " err=" + c.standard_error.path() + " umask=" + std::to_string(c.umask) +
+        " uid=" + account_text(c.uid) + " gid=" + account_text(c.gid) +
+        " groups=" + std::to_string(c.initgroups) + " core=" + std::to_string(c.prevent_core) +
+        " detach=" + std::to_string(static_cast<int>(c.detach_process)) +
+        " preserve=" + std::to_string(c.files_preserve.size()) +
+        " map=" + std::to_string(c.signal_map.size()) + " payload=" + c.payload +
+        " name=" + c.program_name + " by-hand=" + std::to_string(c.ready_by_hand) +
+        " timeout=" + std::to_string(c.ready_timeout.count()));
 }
 
 void tell_role(const DaemonContext& context) {
     say(std::string("role=") + role_name(context.role()) + " open=" +
         std::to_string(context.is_open()) + " parent=" + std::to_string(context.is_parent()) +
-        " setup=" + std::to_string(daemonize::is_setup()) + " pid=" +
-        std::to_string(context.pid()) + " self=" + std::to_string(getpid()));
+        " setup=" + std::to_string(daemonize::is_setup()) +
+        " pid=" + std::to_string(context.pid()) + " self=" + std::to_string(getpid()));
 }
 
 void tell_facts(const DaemonContext& context, int where) {
@@ -172,10 +195,12 @@ void tell_facts(const DaemonContext& context, int where) {
     std::string written = report::slurp(context.pidfile);
     while (!written.empty() && written.back() == '\n') written.pop_back();
     report::say_to(where, "uid=" + std::to_string(getuid()) + " euid=" + std::to_string(geteuid()) +
-        " gid=" + std::to_string(getgid()) + " umask=" + report::umask_of_self() + " cwd=" +
-        report::directory() + " core=" + std::to_string(core.rlim_cur) + " mask=[" +
-        report::mask() + "] self=" + std::to_string(getpid()) + " sid=" +
-        std::to_string(getsid(0)) + " pidfile=" + written + " fds: " + report::open_descriptors());
+                              " gid=" + std::to_string(getgid()) +
+                              " umask=" + report::umask_of_self() + " cwd=" + report::directory() +
+                              " core=" + std::to_string(core.rlim_cur) + " mask=[" +
+                              report::mask() + "] self=" + std::to_string(getpid()) +
+                              " sid=" + std::to_string(getsid(0)) + " pidfile=" + written +
+                              " fds: " + report::open_descriptors());
 }
 
 // What the kept launcher promises to leave alone.
@@ -280,15 +305,25 @@ int act_of_start(DaemonContext& context, const std::string& act, const std::stri
 int act_of_process(DaemonContext& context, const std::string& act, const std::string& value) {
     if (act == "wait") pause_for_ever();
     if (act == "wait-term") return wait_for_term(context);
-    if (act == "sleep") std::this_thread::sleep_for(milliseconds(number(value)));
-    else if (act == "return") return static_cast<int>(number(value));
-    else if (act == "exit") std::exit(static_cast<int>(number(value)));
-    else if (act == "_exit") _exit(static_cast<int>(number(value)));
-    else if (act == "abort") std::abort();
-    else if (act == "raise") raise(static_cast<int>(number(value)));
-    else if (act == "fork-pause") say("child=" + std::to_string(fork_and(pause_for_ever)));
+    if (act == "sleep")
+        std::this_thread::sleep_for(milliseconds(number(value)));
+    else if (act == "return")
+        return static_cast<int>(number(value));
+    else if (act == "exit")
+        std::exit(static_cast<int>(number(value)));
+    else if (act == "_exit")
+        _exit(static_cast<int>(number(value)));
+    else if (act == "abort")
+        std::abort();
+    else if (act == "raise")
+        raise(static_cast<int>(number(value)));
+    else if (act == "fork-pause")
+        say("child=" + std::to_string(fork_and(pause_for_ever)));
     else if (act == "fork-session")
-        say("child=" + std::to_string(fork_and([] { setsid(); pause_for_ever(); })));
+        say("child=" + std::to_string(fork_and([] {
+                setsid();
+                pause_for_ever();
+            })));
     else if (act == "fork-close")  // what a forked worker does to an object that is not its own
         say("child-code=" + std::to_string(wait_code(fork_and([&context] { context.close(); }))));
     else if (act == "fork-exit")
@@ -298,16 +333,24 @@ int act_of_process(DaemonContext& context, const std::string& act, const std::st
     else if (act == "system") {
         const int status = std::system(value.c_str());
         say("system=" + std::to_string(WEXITSTATUS(status)));
-    }
-    else if (act == "own-child") own_child = fork_and([] { _exit(7); });
-    else if (act == "reap") say("reaped=" + std::to_string(wait_code(own_child)));
-    else if (act == "threads") for (long i = number(value); i > 0; --i) start_thread(idle);
-    else if (act == "getchar-thread") start_thread(read_input);
-    else if (act == "close-all") for (int fd = 3; fd < 1024; ++fd) close(fd);
-    else if (act == "chdir-now") { if (chdir(value.c_str()) != 0) return 96; }
-    else if (act == "touch-pidfile") close(open(context.pidfile.c_str(), O_RDONLY | O_CLOEXEC));
-    else if (act == "open-file") say("opened=" + std::to_string(open(value.c_str(), O_RDONLY)));
-    else if (act == "handler") signal(static_cast<int>(number(value)), note_signal);
+    } else if (act == "own-child")
+        own_child = fork_and([] { _exit(7); });
+    else if (act == "reap")
+        say("reaped=" + std::to_string(wait_code(own_child)));
+    else if (act == "threads")
+        for (long i = number(value); i > 0; --i) start_thread(idle);
+    else if (act == "getchar-thread")
+        start_thread(read_input);
+    else if (act == "close-all")
+        for (int fd = 3; fd < 1024; ++fd) close(fd);
+    else if (act == "chdir-now") {
+        if (chdir(value.c_str()) != 0) return 96;
+    } else if (act == "touch-pidfile")
+        close(open(context.pidfile.c_str(), O_RDONLY | O_CLOEXEC));
+    else if (act == "open-file")
+        say("opened=" + std::to_string(open(value.c_str(), O_RDONLY)));
+    else if (act == "handler")
+        signal(static_cast<int>(number(value)), note_signal);
     else if (act == "block") {
         sigset_t set;
         sigemptyset(&set);
@@ -318,32 +361,46 @@ int act_of_process(DaemonContext& context, const std::string& act, const std::st
         std::atexit([] { append_a(atexit_file); });
     } else if (act == "destructor") {
         destroyed_at_end.path = value;
-    } else return -2;
+    } else
+        return -2;
     return go_on;
 }
 
 int act_of_telling(DaemonContext& context, const std::string& act, const std::string& value) {
-    if (act == "say") say(value);
-    else if (act == "say-err") report::say_to(2, value);
-    else if (act == "printf") std::fputs(value.c_str(), stdout);
-    else if (act == "role") tell_role(context);
-    else if (act == "fields") tell_fields(context);
-    else if (act == "facts") tell_facts(context, value == "2" ? 2 : 1);
-    else if (act == "explain") say("explain: " + context.explain());
-    else if (act == "payload-hex") say("payload-hex=" + report::hex(context.payload));
-    else if (act == "set-payload-nul") context.payload = std::string("a\0b\n\xff", 5);
+    if (act == "say")
+        say(value);
+    else if (act == "say-err")
+        report::say_to(2, value);
+    else if (act == "printf")
+        std::fputs(value.c_str(), stdout);
+    else if (act == "role")
+        tell_role(context);
+    else if (act == "fields")
+        tell_fields(context);
+    else if (act == "facts")
+        tell_facts(context, value == "2" ? 2 : 1);
+    else if (act == "explain")
+        say("explain: " + context.explain());
+    else if (act == "payload-hex")
+        say("payload-hex=" + report::hex(context.payload));
+    else if (act == "set-payload-nul")
+        context.payload = std::string("a\0b\n\xff", 5);
     else if (act == "set-payload-size")
         context.payload = std::string(static_cast<std::size_t>(number(value)), 'p');
-    else if (act == "payload-size") say("payload-size=" + std::to_string(context.payload.size()));
+    else if (act == "payload-size")
+        say("payload-size=" + std::to_string(context.payload.size()));
     else if (act == "env")
         for (char** one = environ; one && *one; ++one) say(std::string("env ") + *one);
-    else if (act == "dispositions") say("dispositions: " + report::dispositions());
-    else if (act == "remember") remembered_state = own_state();
+    else if (act == "dispositions")
+        say("dispositions: " + report::dispositions());
+    else if (act == "remember")
+        remembered_state = own_state();
     else if (act == "compare")
-        say(own_state() == remembered_state ? "state=same"
-                                            : "state=changed\n" + remembered_state + "\n->\n" +
-                                                  own_state());
-    else return -2;
+        say(own_state() == remembered_state
+                ? "state=same"
+                : "state=changed\n" + remembered_state + "\n->\n" + own_state());
+    else
+        return -2;
     return go_on;
 }
 
@@ -355,7 +412,8 @@ int act_of_others(const std::string& act, const std::string& value) {
         const long pid = daemonize::PidFile(path).read(error);
         say("read=" + std::to_string(pid) + " " + report::describe(error));
     } else if (act == "acquire" || act == "acquire-hold") {
-        daemonize::PidFile file(path, parts.size() > 2 ? static_cast<int>(number(parts[2], 8)) : 0644);
+        daemonize::PidFile file(path,
+                                parts.size() > 2 ? static_cast<int>(number(parts[2], 8)) : 0644);
         const bool got = file.acquire(limit(second.empty() ? "0" : second), error);
         say("acquired=" + std::to_string(got) + " held=" + std::to_string(file.is_held()) +
             " self=" + std::to_string(getpid()) + " path=" + file.path() + " " +
@@ -377,9 +435,9 @@ int act_of_others(const std::string& act, const std::string& value) {
         say("default=" + found + " " + report::describe(error));
     } else if (act == "status") {
         const daemonize::Status found = daemonize::status(path);
-        say("state=" + std::to_string(static_cast<int>(found.state)) + " pid=" +
-            std::to_string(found.pid) + " uptime=" + std::to_string(found.uptime.count()) +
-            " text=" + found.text);
+        say("state=" + std::to_string(static_cast<int>(found.state)) +
+            " pid=" + std::to_string(found.pid) +
+            " uptime=" + std::to_string(found.uptime.count()) + " text=" + found.text);
     } else if (act == "send") {
         const bool sent = daemonize::send(path, static_cast<int>(number(second)), error);
         say("sent=" + std::to_string(sent) + " " + report::describe(error));
@@ -387,7 +445,8 @@ int act_of_others(const std::string& act, const std::string& value) {
         static const char* const names[] = {"not_running", "ended", "killed", "failed"};
         const daemonize::Stopped done =
             daemonize::stop(path, limit(second.empty() ? "10000" : second), error);
-        say(std::string("stopped=") + names[static_cast<int>(done)] + " " + report::describe(error));
+        say(std::string("stopped=") + names[static_cast<int>(done)] + " " +
+            report::describe(error));
     } else {
         return -2;
     }

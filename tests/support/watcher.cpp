@@ -1,5 +1,5 @@
 // A program that handles signals: made, as victim.cpp, of its arguments, done in the order given.
-// Descriptor 1 is a pipe that the test holds (or a daemon's log); each thing that happens is a line.
+// Descriptor 1 is a pipe that the test holds, or a daemon's log; each thing that happens is a line.
 #define DAEMONIZE_IMPLEMENTATION
 #include "daemonize.hpp"
 
@@ -36,9 +36,7 @@ using Words = std::vector<std::string>;
 pthread_t main_thread;
 int counted[65];
 
-std::string where() {
-    return pthread_equal(pthread_self(), main_thread) ? "main" : "other";
-}
+std::string where() { return pthread_equal(pthread_self(), main_thread) ? "main" : "other"; }
 
 struct Watcher {
     daemonize::DaemonContext context;
@@ -87,11 +85,16 @@ struct Watcher {
     }
 
     void assign(int signum, Handler what) {
-        if (signum == SIGINT) signals->sigint = what;
-        else if (signum == SIGTERM) signals->sigterm = what;
-        else if (signum == SIGABRT) signals->sigabrt = what;
-        else if (signum == SIGHUP) signals->reload = what;
-        else signals->on(signum, what);
+        if (signum == SIGINT)
+            signals->sigint = what;
+        else if (signum == SIGTERM)
+            signals->sigterm = what;
+        else if (signum == SIGABRT)
+            signals->sigabrt = what;
+        else if (signum == SIGHUP)
+            signals->reload = what;
+        else
+            signals->on(signum, what);
     }
 };
 
@@ -189,17 +192,28 @@ void block_in_read() {
 }
 
 bool act_of_process(Watcher& w, const std::string& act, const std::string& value) {
-    if (act == "say") say(value);
-    else if (act == "raise") raise(static_cast<int>(number(value)));
-    else if (act == "abort") std::abort();
-    else if (act == "return") std::exit(static_cast<int>(number(value)));
-    else if (act == "read") block_in_read();
-    else if (act == "sleep") std::this_thread::sleep_for(milliseconds(number(value)));
-    else if (act == "disposition") say("disposition=" + report::disposition(static_cast<int>(number(value))));
-    else if (act == "dispositions") say("dispositions: " + report::dispositions());
-    else if (act == "own-handler") signal(static_cast<int>(number(value)), [](int) {});
-    else if (act == "ignore-now") signal(static_cast<int>(number(value)), SIG_IGN);
-    else if (act == "counted") say("counted=" + std::to_string(counted[number(value)]));
+    if (act == "say")
+        say(value);
+    else if (act == "raise")
+        raise(static_cast<int>(number(value)));
+    else if (act == "abort")
+        std::abort();
+    else if (act == "return")
+        std::exit(static_cast<int>(number(value)));
+    else if (act == "read")
+        block_in_read();
+    else if (act == "sleep")
+        std::this_thread::sleep_for(milliseconds(number(value)));
+    else if (act == "disposition")
+        say("disposition=" + report::disposition(static_cast<int>(number(value))));
+    else if (act == "dispositions")
+        say("dispositions: " + report::dispositions());
+    else if (act == "own-handler")
+        signal(static_cast<int>(number(value)), [](int) {});
+    else if (act == "ignore-now")
+        signal(static_cast<int>(number(value)), SIG_IGN);
+    else if (act == "counted")
+        say("counted=" + std::to_string(counted[number(value)]));
     else if (act == "threads-of-self") {
         const std::string status = report::slurp("/proc/self/status");
         const std::size_t at = status.find("Threads:");
@@ -215,27 +229,34 @@ bool act_of_process(Watcher& w, const std::string& act, const std::string& value
     } else if (act == "fill") {
         // More than a pipe holds, by the sender that cannot be too slow: ourselves.
         for (long i = number(value); i > 0; --i) kill(getpid(), SIGUSR1);
-    } else if (act == "open") w.context.open();
-    else if (act == "ready") w.context.ready();
-    else return false;
+    } else if (act == "open")
+        w.context.open();
+    else if (act == "ready")
+        w.context.ready();
+    else
+        return false;
     return true;
 }
 
 bool act_of_notifying(const std::string& act, const std::string& value) {
-    if (act == "notify") say("told=" + std::to_string(daemonize::notify(value)));
+    if (act == "notify")
+        say("told=" + std::to_string(daemonize::notify(value)));
     else if (act == "watchdog") {
         const daemonize::Duration every = daemonize::watchdog_interval();
         say("watchdog=" + (every == daemonize::no_limit ? "none" : std::to_string(every.count())));
     } else if (act == "environment") {
         const char* const found = std::getenv(value.c_str());
         say(value + "=" + (found ? found : "unset"));
-    } else return false;
+    } else
+        return false;
     return true;
 }
 
 bool act_of_setup(Watcher& w, const std::string& act, const std::string& value) {
-    if (act == "with-context") w.handler(true);
-    else if (act == "make") w.handler();
+    if (act == "with-context")
+        w.handler(true);
+    else if (act == "make")
+        w.handler();
     else if (act == "destroy") {
         delete w.signals;
         w.signals = nullptr;
@@ -243,7 +264,8 @@ bool act_of_setup(Watcher& w, const std::string& act, const std::string& value) 
         Error error;
         const bool done = w.handler().start(error);
         if (!done) say("start=0 " + report::describe(error));
-    } else if (act == "stop") w.handler().stop();
+    } else if (act == "stop")
+        w.handler().stop();
     else if (act == "second") {
         SignalHandler other;
         Error error;
@@ -262,18 +284,22 @@ bool act_of_setup(Watcher& w, const std::string& act, const std::string& value) 
         }
     } else if (act == "try-on") {
         Error error;
-        const bool done = w.handler().on(static_cast<int>(number(value)),
-                                         daemonize::report_signal, error);
+        const bool done =
+            w.handler().on(static_cast<int>(number(value)), daemonize::report_signal, error);
         say("on=" + std::to_string(done) + " " + report::describe(error));
     } else if (act == "map") {
         const Words parts = split(value, ':');
         w.context.signal_map.emplace_back(static_cast<int>(number(parts[0])), w.made(parts[1]));
-    } else if (act == "pidfile") w.context.pidfile = value;
-    else if (act == "stdout") w.context.standard_output = w.context.standard_error = value;
-    else if (act == "by-hand") w.context.ready_by_hand = true;
-    else if (act == "detach") w.context.detach_process =
-        value == "no" ? daemonize::Detach::no : daemonize::Detach::yes;
-    else return false;
+    } else if (act == "pidfile")
+        w.context.pidfile = value;
+    else if (act == "stdout")
+        w.context.standard_output = w.context.standard_error = value;
+    else if (act == "by-hand")
+        w.context.ready_by_hand = true;
+    else if (act == "detach")
+        w.context.detach_process = value == "no" ? daemonize::Detach::no : daemonize::Detach::yes;
+    else
+        return false;
     return true;
 }
 
@@ -282,9 +308,8 @@ int run(Watcher& w, const Words& words, std::size_t from);
 int control(Watcher& w, const std::string& verb, const Words& words, std::size_t rest) {
     std::string name = "watcher", word = verb;
     char* argv[] = {&name[0], &word[0], nullptr};
-    return daemonize::control(2, argv, w.context, [&](daemonize::DaemonContext&) {
-        return run(w, words, rest);
-    });
+    return daemonize::control(2, argv, w.context,
+                              [&](daemonize::DaemonContext&) { return run(w, words, rest); });
 }
 
 int run(Watcher& w, const Words& words, std::size_t from) {
