@@ -2,16 +2,12 @@
 // its logs. Whoever starts services of its own (cron, inetd, sshd, systemd) does so on loopback or
 // in namespaces, with configurations of the test's own; a client that is not installed is a SKIP.
 #include "support/expect.hpp"
+#include "support/loopback.hpp"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <pwd.h>
 #include <sched.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 
-#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -19,6 +15,8 @@
 #include <stdexcept>
 
 using namespace expect;
+using loopback::connected;
+using loopback::heard;
 
 namespace {
 
@@ -44,65 +42,14 @@ void end_with_the_runner() { prctl(PR_SET_PDEATHSIG, SIGKILL); }
 Launch service(const Strings& words) {
     Launch launch(words);
     launch.before_exec = end_with_the_runner;
-    launch.environment = {{"NOTIFY_SOCKET", "-"}, {"SYSTEMD_EXEC_PID", "-"}, {"INVOCATION_ID", "-"}};
+    launch.environment = {
+        {"NOTIFY_SOCKET", "-"}, {"SYSTEMD_EXEC_PID", "-"}, {"INVOCATION_ID", "-"}};
     return launch;
 }
 
 // A shell script in a mount namespace of its own, which ends by exec of the service.
 Launch in_own_mounts(const std::string& script, const Strings& arguments) {
     return service(Strings{"unshare", "--mount", "sh", "-e", "-c", script, "sh"} + arguments);
-}
-
-sockaddr_in loopback(int port) {
-    sockaddr_in address;
-    std::memset(&address, 0, sizeof address);
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(static_cast<std::uint16_t>(port));
-    return address;
-}
-
-// One that was free a moment ago.
-int free_port() {
-    const Descriptor probe(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address = loopback(0);
-    socklen_t size = sizeof address;
-    sockaddr* const any = reinterpret_cast<sockaddr*>(&address);
-    if (bind(probe.get(), any, size) != 0 || getsockname(probe.get(), any, &size) != 0)
-        throw std::runtime_error("no port on loopback");
-    return ntohs(address.sin_port);
-}
-
-// -1 in it where nobody listens.
-Descriptor connection(int port) {
-    Descriptor client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_in address = loopback(port);
-    if (connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-        client.reset();
-    else
-        fcntl(client.get(), F_SETFL, O_NONBLOCK);
-    return client;
-}
-
-Descriptor connected(int port) {
-    Descriptor client;
-    eventually([&] {
-        client = connection(port);
-        return client.get() >= 0;
-    });
-    return client;
-}
-
-// What the client has heard by the time it has heard `part`, or the connection's end.
-std::string heard(const Descriptor& client, const std::string& part) {
-    std::string text;
-    eventually([&] {
-        char piece[512];
-        const ssize_t n = read(client.get(), piece, sizeof piece);
-        if (n > 0) text.append(piece, static_cast<std::size_t>(n));
-        return n == 0 || (n < 0 && errno != EAGAIN) || (!part.empty() && contains(text, part));
-    });
-    return text;
 }
 
 bool has_open(pid_t pid, const std::string& path) {
@@ -171,7 +118,8 @@ TEST_CASE("Client: start-stop-daemon --start passes the start's own status on, o
     const auto start = [&](const Strings& more) {
         return run(Strings{where("start-stop-daemon"), "--start", "--pidfile", daemon.pidfile,
                            "--startas", program("subject"), "--", "start", "--pidfile",
-                           daemon.pidfile, "--stdout", daemon.log} + more);
+                           daemon.pidfile, "--stdout", daemon.log} +
+                   more);
     };
     CHECK(start({"--exit-init", "7"}).status == 7);
     CHECK(start({"--fail-init", "no luck"}).status == 1);
@@ -274,8 +222,8 @@ TEST_CASE("Client: lslocks names the daemon's PID, and root the path") {
     const Outcome table = run({{"lslocks", "-n", "-r", "-u", "-o", "PID,TYPE,INODE,PATH"}});
     INFO(table.text());
     REQUIRE(table.status == 0);
-    const std::string row = std::to_string(daemon.pid()) + " POSIX " +
-                            std::to_string(stat_of(daemon.pidfile).st_ino);
+    const std::string row =
+        std::to_string(daemon.pid()) + " POSIX " + std::to_string(stat_of(daemon.pidfile).st_ino);
     CHECK(contains("\n" + table.out, "\n" + row + " "));
     if (is_root()) CHECK(contains("\n" + table.out, "\n" + row + " " + daemon.pidfile + "\n"));
 }
@@ -287,8 +235,8 @@ namespace {
 // A daemon that counts, and a logrotate with a configuration and a state of its own.
 struct Rotation {
     explicit Rotation(const std::string& directives) {
-        const std::string text = replaced(replaced(directives, "PIDFILE", pidfile), "COUNTER",
-                                          program("counter"));
+        const std::string text =
+            replaced(replaced(directives, "PIDFILE", pidfile), "COUNTER", program("counter"));
         dir.file("rotate.conf", log + " {\nrotate 9\n" + text + "\n}\n");
     }
     Outcome verb(const std::string& word) const {
@@ -367,8 +315,8 @@ TEST_CASE("Client: logrotate takes examples/systemd/ticker.logrotate") {
     const Scratch dir;
     const std::string pidfile = dir / "t.pid", log = dir / "t.log";
     const Strings ticker = {"--pidfile", pidfile, "--log", log};
-    std::string text = replaced(slurp("examples/systemd/ticker.logrotate"), "/var/log/ticker.log",
-                                log);
+    std::string text =
+        replaced(slurp("examples/systemd/ticker.logrotate"), "/var/log/ticker.log", log);
     text = replaced(text, "/usr/local/bin/ticker reload",
                     program("ticker") + " reload --pidfile " + pidfile);
     dir.file("rotate.conf", text);
@@ -415,8 +363,8 @@ TEST_CASE("Client: cron's environment: start detaches and leaves nothing that cr
     CHECK(again.end_of_file);
     CHECK(lines(again.err).size() == 1);  // this is what cron sends by mail
     // As in examples/systemd/ticker.crontab: nothing to do, nothing to say.
-    const Outcome asked =
-        run(as_cron(join(daemon.words("status")) + " >/dev/null || " + join(daemon.words("start"))));
+    const Outcome asked = run(
+        as_cron(join(daemon.words("status")) + " >/dev/null || " + join(daemon.words("start"))));
     CHECK(asked.status == 0);
     CHECK(asked.out + asked.err == "");
     check_ends(daemon);
@@ -431,16 +379,17 @@ TEST_CASE("Client: a real cron, confined: its @reboot job starts a daemon and is
     const std::string open = daemon.dir / "open.pid", status = daemon.dir / "status";
     const std::string crontab = daemon.dir.file(
         "crontab", "MAILTO=\"\"\n@reboot root " + join(daemon.words("start")) + " >" +
-                       (daemon.dir / "said") + " 2>&1; echo $? >" + status +
-                       "\n@reboot root " + program("subject") + " start --pidfile " + open +
+                       (daemon.dir / "said") + " 2>&1; echo $? >" + status + "\n@reboot root " +
+                       program("subject") + " start --pidfile " + open +
                        "\n@reboot root echo yes >" + (daemon.dir / "probe") + "\n");
-    Running cron(in_own_mounts("mount -t tmpfs none /run\n"
-                               "mount -t tmpfs none /etc/cron.d\n"
-                               "mount -t tmpfs none /var/spool/cron\n"
-                               "mkdir /var/spool/cron/crontabs\n"
-                               "mount --bind \"$1\" /etc/crontab\n"
-                               "exec \"$2\" -f -L 0\n",
-                               {crontab, where("cron")}));
+    Running cron(
+        in_own_mounts("mount -t tmpfs none /run\n"
+                      "mount -t tmpfs none /etc/cron.d\n"
+                      "mount -t tmpfs none /var/spool/cron\n"
+                      "mkdir /var/spool/cron/crontabs\n"
+                      "mount --bind \"$1\" /etc/crontab\n"
+                      "exec \"$2\" -f -L 0\n",
+                      {crontab, where("cron")}));
     const bool works = eventually(
         [&] { return slurp(daemon.dir / "probe") == "yes\n" || cron.finished(); }, Millis(15000));
     SKIP_UNLESS(works && !cron.finished(), "cron runs no job in a namespace here: " + cron.err());
@@ -468,7 +417,7 @@ namespace {
 
 // An inetd of the test's own. Its PID file lands in a /run of its own.
 struct Inetd {
-    explicit Inetd(const Strings& command) : port(free_port()) {
+    explicit Inetd(const Strings& command) : port(loopback::Port().release()) {
         const std::string line = "127.0.0.1:" + std::to_string(port) + " stream tcp nowait root " +
                                  command[0] + " " + join(command) + "\n";
         begin(line);
@@ -521,7 +470,7 @@ TEST_CASE("Client: inetd takes the line of examples/systemd/inetd.conf") {
     NEEDS_TOOL("inetd");
     NEEDS_MOUNTS();
     NEEDS_CHECKOUT();
-    const int port = free_port();
+    const int port = loopback::Port().release();
     std::string conf = replaced(slurp("examples/systemd/inetd.conf"), "\n7007 ",
                                 "\n127.0.0.1:" + std::to_string(port) + " ");
     conf = replaced(replaced(conf, "/usr/local/bin/ticker", program("ticker")), "nowait nobody",
@@ -544,7 +493,7 @@ namespace {
 // An sshd of the test's own on loopback: own keys, own configuration, own /run.
 class Ssh {
 public:
-    Ssh() : port_(free_port()) {
+    Ssh() : port_(loopback::Port().release()) {
         for (const char* name : {"host", "user"})
             run({{"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", dir / name}});
         dir.file("authorized", slurp(dir / "user.pub"), 0600);
@@ -553,17 +502,21 @@ public:
                                (dir / "host") + "\nAuthorizedKeysFile " + (dir / "authorized") +
                                "\nStrictModes no\nPermitRootLogin yes\nUsePAM no\nPidFile none\n"
                                "PasswordAuthentication no\nKbdInteractiveAuthentication no\n");
-        sshd_.reset(new Running(in_own_mounts("mount -t tmpfs none /run\nmkdir -m 755 /run/sshd\n"
-                                              "exec \"$1\" -D -e -f \"$2\"\n",
-                                              {where("sshd"), conf})));
+        sshd_.reset(
+            new Running(in_own_mounts("mount -t tmpfs none /run\nmkdir -m 755 /run/sshd\n"
+                                      "exec \"$1\" -D -e -f \"$2\"\n",
+                                      {where("sshd"), conf})));
     }
     Strings words(const std::string& command, const Strings& more = {}) const {
-        const passwd* const me = getpwuid(getuid());
-        return Strings{"ssh", "-F", "none", "-p", std::to_string(port_), "-i", dir / "user", "-o",
-                       "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o",
-                       "UserKnownHostsFile=" + (dir / "known"), "-o", "LogLevel=ERROR", "-o",
-                       "IdentitiesOnly=yes", "-l", me ? me->pw_name : "root"} + more +
-               Strings{"127.0.0.1", command};
+        const std::string options =
+            "ssh -F none -l root -p " + std::to_string(port_) + " -i " + (dir / "user") +
+            " -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o LogLevel=ERROR"
+            " -o UserKnownHostsFile=" +
+            (dir / "known");
+        std::istringstream in(options);
+        Strings all;
+        for (std::string word; in >> word;) all.push_back(word);
+        return all + more + Strings{"127.0.0.1", command};
     }
     Outcome does(const std::string& command, const Strings& more = {}) const {
         return run(words(command, more));
@@ -583,12 +536,12 @@ private:
 
 }  // namespace
 
-#define NEEDS_SSH()         \
-    NEEDS_TOOL("sshd");     \
-    NEEDS_TOOL("ssh");      \
+#define NEEDS_SSH()           \
+    NEEDS_TOOL("sshd");       \
+    NEEDS_TOOL("ssh");        \
     NEEDS_TOOL("ssh-keygen"); \
-    NEEDS_MOUNTS();         \
-    Ssh ssh;                \
+    NEEDS_MOUNTS();           \
+    Ssh ssh;                  \
     SKIP_UNLESS(ssh.works(), ssh.why())
 
 TEST_CASE("Client: `ssh host start` returns at once, with the truth, and the daemon stays") {
@@ -701,28 +654,28 @@ public:
         dir.file("machine-id", "0123456789abcdef0123456789abcdef\n");
         dir.file("console", "");
         dir.file("inside.sh", inside_script);
-        for (const std::string& name : programs)
-            run({{"cp", program(name), dir / "bin/" + name}});
-        for (const char* name : {"default", "sysinit", "basic", "shutdown", "network", "multi-user"})
+        for (const std::string& name : programs) run({{"cp", program(name), dir / "bin/" + name}});
+        for (const char* name :
+             {"default", "sysinit", "basic", "shutdown", "network", "multi-user"})
             unit(name + std::string(".target"), "[Unit]\nDefaultDependencies=no\n");
-        running_.reset(new Running(in_own_mounts(outside_script, {dir.path(), cgroup_, terminal()})));
-        works_ = eventually([this] { return is_up() || running_->finished(); }) &&
-                 !running_->finished();
+        running_.reset(
+            new Running(in_own_mounts(outside_script, {dir.path(), cgroup_, terminal()})));
+        works_ =
+            eventually([this] { return is_up() || running_->finished(); }) && !running_->finished();
     }
     ~Machine() {
         if (pid_ > 1) send_signal(pid_, SIGKILL);  // and with it all its processes
         running_->finish();
         run({{"unshare", "--mount", "sh", "-c",
-              "mount -t cgroup2 none /mnt && find \"/mnt/$1\" -depth -type d -exec rmdir {} +", "sh",
-              cgroup_}});
+              "mount -t cgroup2 none /mnt && find \"/mnt/$1\" -depth -type d -exec rmdir {} +",
+              "sh", cgroup_}});
     }
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
 
     bool works() const { return works_; }
     std::string why() {
-        return "systemd is no process 1 of a namespace here: " + running_->err() +
-               console();
+        return "systemd is no process 1 of a namespace here: " + running_->err() + console();
     }
     // What it has logged so far.
     std::string console() const {
@@ -840,7 +793,7 @@ std::string echoed(const Machine& machine, int port, const std::string& text) {
     launch.before_exec = [&] {
         if (setns(network.get(), CLONE_NEWNET) != 0) _exit(121);
         const int client = ::socket(AF_INET, SOCK_STREAM, 0);
-        const sockaddr_in address = loopback(port);
+        const sockaddr_in address = loopback::address(port);
         if (connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
             write(client, text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
             shutdown(client, SHUT_WR) != 0 || dup2(client, 0) != 0)
@@ -851,14 +804,14 @@ std::string echoed(const Machine& machine, int port, const std::string& text) {
 
 }  // namespace
 
-#define NEEDS_MACHINE(name, ...)                                                      \
-    NEEDS_MOUNTS();                                                                   \
-    NEEDS_CHECKOUT();                                                                 \
-    NEEDS_TOOL("systemctl");                                                          \
-    NEEDS_TOOL("nsenter");                                                            \
-    NEEDS_TOOL("setpriv");                                                            \
-    SKIP_UNLESS(exists("/lib/systemd/systemd"), "there is no /lib/systemd/systemd");  \
-    Machine name(Strings{__VA_ARGS__});                                               \
+#define NEEDS_MACHINE(name, ...)                                                     \
+    NEEDS_MOUNTS();                                                                  \
+    NEEDS_CHECKOUT();                                                                \
+    NEEDS_TOOL("systemctl");                                                         \
+    NEEDS_TOOL("nsenter");                                                           \
+    NEEDS_TOOL("setpriv");                                                           \
+    SKIP_UNLESS(exists("/lib/systemd/systemd"), "there is no /lib/systemd/systemd"); \
+    Machine name(Strings{__VA_ARGS__});                                              \
     SKIP_UNLESS(name.works(), name.why())
 
 TEST_CASE("Client: systemd, Type=forking with PIDFile=: examples/systemd/ticker-forking.service") {
@@ -884,8 +837,9 @@ TEST_CASE("Client: systemd, Type=forking with PIDFile=: examples/systemd/ticker-
 
 TEST_CASE("Client: systemd, Type=forking: a start that fails is told, and nothing stays") {
     NEEDS_MACHINE(machine, "subject");
-    machine.service("Type=forking\nPIDFile=/run/s.pid\nExecStart=/usr/local/bin/subject start "
-                    "--pidfile /run/s.pid --stdout /run/log --fail-init nope\n");
+    machine.service(
+        "Type=forking\nPIDFile=/run/s.pid\nExecStart=/usr/local/bin/subject start "
+        "--pidfile /run/s.pid --stdout /run/log --fail-init nope\n");
     CHECK(machine.ctl({"start", "one.service"}).status == 1);
     CHECK(machine.property("one.service", "ActiveState") == "failed");
     CHECK(machine.property("one.service", "Result") == "exit-code");
@@ -931,10 +885,11 @@ TEST_CASE("Client: systemd, Type=notify: `systemctl start` returns when it is re
 
 TEST_CASE("Client: systemd, Type=notify that detaches: MAINPID is the daemon") {
     NEEDS_MACHINE(machine, "victim");
-    machine.service("Type=notify\nExecStart=/usr/local/bin/victim pidfile=/run/v.pid detach=yes "
-                    "stdout=/run/log open wait-term\n");
+    machine.service(
+        "Type=notify\nExecStart=/usr/local/bin/victim pidfile=/run/v.pid detach=yes "
+        "stdout=/run/log open wait-term\n");
     // Whose parent the launcher still is when it tells MAINPID, is no child of the manager's: that
-    // would not wait for its end, and kill it at once. It depends on who is faster: again and again.
+    // would not wait for its end, and kill it at once. Who is faster decides, so it is done often.
     for (int round = 0; round < 8; ++round) {
         REQUIRE(machine.ctl({"start", "one.service"}).status == 0);
         const pid_t pid = machine.check_runs("one.service", "/run/v.pid");
@@ -946,8 +901,9 @@ TEST_CASE("Client: systemd, Type=notify that detaches: MAINPID is the daemon") {
 
 TEST_CASE("Client: systemd's watchdog ends a program that hangs, and not one that waits") {
     NEEDS_MACHINE(machine, "subject");
-    machine.service("Type=notify\nWatchdogSec=1\nRestart=on-watchdog\nTimeoutAbortSec=1\n"
-                    "ExecStart=/usr/local/bin/subject run --pidfile /run/s.pid\n");
+    machine.service(
+        "Type=notify\nWatchdogSec=1\nRestart=on-watchdog\nTimeoutAbortSec=1\n"
+        "ExecStart=/usr/local/bin/subject run --pidfile /run/s.pid\n");
     REQUIRE(machine.ctl({"start", "one.service"}).status == 0);
     const std::string first = machine.property("one.service", "WatchdogTimestampMonotonic");
     const pid_t pid = machine.check_runs("one.service", "/run/s.pid");

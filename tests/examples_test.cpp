@@ -1,20 +1,18 @@
 // The programs of examples/: each is run as its own first lines say.
 #include "support/expect.hpp"
+#include "support/loopback.hpp"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <cerrno>
-#include <cstddef>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <stdexcept>
 
 using namespace expect;
+using loopback::echoed;
 
 namespace {
 
@@ -137,7 +135,7 @@ TEST_CASE("Examples: ticker: a line a second, a log that may be renamed, every v
     CHECK(ended(pid) == 0);
     CHECK_FALSE(exists(ticker.pidfile));
     CHECK(run({{program("ticker"), "start", "--no-such-option", "1"}}).status == 2);
-    CHECK(run({{program("ticker"), "begin"}}).status == 2);
+    CHECK(ticker.verb("begin").status == 2);
 }
 
 TEST_CASE("Examples: ticker run stays in the foreground until Ctrl-C") {
@@ -171,66 +169,22 @@ TEST_CASE("Examples: ticker without options: a user's files are in ~/.local/stat
 
 namespace {
 
-sockaddr_in loopback(int port) {
-    sockaddr_in address;
-    std::memset(&address, 0, sizeof address);
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(static_cast<std::uint16_t>(port));
-    return address;
-}
-
-// A port of the test's own, as long as it is kept.
-struct Port {
-    Port() : taken(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-        sockaddr_in address = loopback(0);
-        socklen_t size = sizeof address;
-        sockaddr* const any = reinterpret_cast<sockaddr*>(&address);
-        if (bind(taken.get(), any, size) != 0 || listen(taken.get(), 1) != 0 ||
-            getsockname(taken.get(), any, &size) != 0)
-            throw std::runtime_error("no port on loopback");
-        number = ntohs(address.sin_port);
-    }
-    Descriptor taken;
-    int number = 0;
-};
-
 struct Server {
     Strings words(const std::string& word) const {
-        return {program("echo_server"),       word,        "--pidfile", pidfile, "--log", log,
-                "--port", std::to_string(port.number)};
+        return {program("echo_server"),     word, "--pidfile", pidfile, "--log", log, "--port",
+                std::to_string(port.number)};
     }
     Outcome verb(const std::string& word) const { return run(words(word)); }
     Scratch dir;
     std::string pidfile = dir / "e.pid", log = dir / "e.log";
-    Port port;
+    loopback::Port port;
 };
-
-// What a client gets back for all of `text`, sent and received at the same time.
-std::string echoed(int port, const std::string& text) {
-    const Descriptor client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_in address = loopback(port);
-    if (connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-        return "cannot connect";
-    fcntl(client.get(), F_SETFL, O_NONBLOCK);
-    std::size_t sent = 0;
-    std::string got;
-    char piece[65536];
-    eventually([&] {
-        ssize_t n = send(client.get(), text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
-        if (n > 0) sent += static_cast<std::size_t>(n);
-        while ((n = recv(client.get(), piece, sizeof piece, 0)) > 0)
-            got.append(piece, static_cast<std::size_t>(n));
-        return n == 0 || got.size() >= text.size();
-    });
-    return got;
-}
 
 }  // namespace
 
 TEST_CASE("Examples: echo_server: ready means that it answers; root drops to a user") {
     Server server;
-    server.port.taken.reset();
+    server.port.release();
     const Outcome start = server.verb("start");
     INFO(start.text(), slurp(server.log));
     REQUIRE(start.status == 0);
@@ -274,9 +228,9 @@ TEST_CASE("Examples: echo_server: a taken port is told by the shell that typed `
 }
 
 TEST_CASE("Examples: echo_server: what is no port or no option is told") {
-    for (const Strings& wrong : {Strings{"--port", "0"}, Strings{"--port", "65536"},
-                                 Strings{"--port", "http"}, Strings{"--port"},
-                                 Strings{"--no-such", "1"}}) {
+    for (const Strings& wrong :
+         {Strings{"--port", "0"}, Strings{"--port", "65536"}, Strings{"--port", "http"},
+          Strings{"--port"}, Strings{"--no-such", "1"}}) {
         const Outcome said = run(Strings{program("echo_server"), "start"} + wrong);
         INFO(said.text());
         CHECK(said.status == 2);
@@ -299,8 +253,7 @@ TEST_CASE("Examples: signals copies its input and answers signals meanwhile") {
     running.signal(SIGUSR1);
     CHECK(tells("signals: 6 bytes in 1 reads\n"));
     running.signal(SIGHUP);
-    CHECK(eventually(
-        [&] { return count(running.err(), "signals: 6 bytes in 1 reads\n") == 2; }));
+    CHECK(eventually([&] { return count(running.err(), "signals: 6 bytes in 1 reads\n") == 2; }));
     write_all(input.second, "you\n");
     REQUIRE(running.says("you\n"));
     running.signal(SIGUSR1);
@@ -336,6 +289,11 @@ struct Daemon8 {
         return made;
     }
     Outcome start(const Strings& words) const { return run(launch(words)); }
+    void starts(const Strings& words) const {
+        const Outcome said = start(words);
+        INFO(said.text());
+        REQUIRE(said.status == 0);
+    }
     pid_t child(pid_t before = 0) const { return new_pid_in(child_file, before); }
     bool says(const std::string& part) const {
         return eventually([&] { return contains(slurp(log), part); });
@@ -388,8 +346,8 @@ TEST_CASE("Examples: daemon without -f keeps the streams; -c goes to the root di
 
 TEST_CASE("Examples: daemon: a command that cannot be run is told, with status 127") {
     const Daemon8 daemon;
-    for (const Strings& options : {Strings{"-f"}, Strings{"-f", "-r"},
-                                   Strings{"-f", "-p", daemon.child_file}}) {
+    for (const Strings& options :
+         {Strings{"-f"}, Strings{"-f", "-r"}, Strings{"-f", "-p", daemon.child_file}}) {
         const Outcome said = daemon.start(options + Strings{"/no/such/program", "x"});
         INFO(said.text());
         CHECK(said.status == 127);
@@ -416,7 +374,7 @@ TEST_CASE("Examples: daemon: wrong options and their statuses") {
 
 TEST_CASE("Examples: daemon -p: the child's PID file, locked; a second one is refused with 3") {
     const Daemon8 daemon;
-    REQUIRE(daemon.start({"-f", "-p", "child.pid", "sleep", "300"}).status == 0);
+    daemon.starts({"-f", "-p", "child.pid", "sleep", "300"});
     const pid_t child = daemon.child();
     REQUIRE(child > 1);
     REQUIRE(eventually([&] { return command_line(child) == "sleep 300"; }));
@@ -438,7 +396,7 @@ TEST_CASE("Examples: daemon -p: the child's PID file, locked; a second one is re
 TEST_CASE("Examples: daemon -P: the supervisor's PID file; SIGTERM to it ends both") {
     const Daemon8 daemon;
     const Strings files = {"-f", "-P", daemon.supervisor_file, "-p", daemon.child_file};
-    REQUIRE(daemon.start(files + Strings{"-r", "sleep", "300"}).status == 0);
+    daemon.starts(files + Strings{"-r", "sleep", "300"});
     const pid_t child = daemon.child(), supervisor = pid_in(daemon.supervisor_file);
     REQUIRE(child > 1);
     CHECK(facts(child).parent == supervisor);
@@ -453,8 +411,8 @@ TEST_CASE("Examples: daemon -P: the supervisor's PID file; SIGTERM to it ends bo
 
 TEST_CASE("Examples: daemon -r: a child that is killed comes back, with the file; -R its delay") {
     const Daemon8 daemon;
-    REQUIRE(daemon.start({"-f", "-R", "1", "-P", daemon.supervisor_file, "-p", daemon.child_file,
-                          "sleep", "300"}).status == 0);
+    daemon.starts(
+        {"-f", "-R", "1", "-P", daemon.supervisor_file, "-p", daemon.child_file, "sleep", "300"});
     const pid_t first = daemon.child(), supervisor = pid_in(daemon.supervisor_file);
     REQUIRE(first > 1);
     const Clock::time_point killed = Clock::now();
@@ -469,8 +427,8 @@ TEST_CASE("Examples: daemon -r: a child that is killed comes back, with the file
 
 TEST_CASE("Examples: daemon -r: the delay of a crash loop grows; -C: so many restarts") {
     const Daemon8 daemon;
-    REQUIRE(daemon.start({"-f", "-C", "2", "-P", daemon.supervisor_file, "-o", daemon.log, "sh", "-c",
-                          "date +%s%N; exit 5"}).status == 0);
+    daemon.starts({"-f", "-C", "2", "-P", daemon.supervisor_file, "-o", daemon.log, "sh", "-c",
+                   "date +%s%N; exit 5"});
     const pid_t supervisor = pid_in(daemon.supervisor_file);
     REQUIRE(supervisor > 1);
     CHECK(ended(supervisor) == 5);  // the last one's
@@ -490,7 +448,7 @@ TEST_CASE("Examples: daemon -o collects the output, -m chooses, -H goes on in a 
     const Strings speak = {"sh", "-c", "echo to-stdout; echo to-stderr >&2"};
     for (const char* mask : {"3", "1", "2", "0"}) {
         const std::string file = daemon.dir / (std::string("mask") + mask);
-        REQUIRE(daemon.start(Strings{"-f", "-m", mask, "-o", file} + speak).status == 0);
+        daemon.starts(Strings{"-f", "-m", mask, "-o", file} + speak);
         REQUIRE(eventually([] { return descendants().empty(); }));
         const std::string text = slurp(file), number = mask;
         INFO("mask ", number, ": ", text);
@@ -501,8 +459,7 @@ TEST_CASE("Examples: daemon -o collects the output, -m chooses, -H goes on in a 
     const std::string fifo = daemon.dir / "fifo";
     REQUIRE(mkfifo(fifo.c_str(), 0666) == 0);
     const Descriptor feed = open_file(fifo, O_RDWR);
-    REQUIRE(daemon.start({"-f", "-H", "-P", daemon.supervisor_file, "-o", daemon.log, "cat", fifo})
-                .status == 0);
+    daemon.starts({"-f", "-H", "-P", daemon.supervisor_file, "-o", daemon.log, "cat", fifo});
     write_all(feed, "one\n");
     CHECK(daemon.says("one\n"));
     REQUIRE(rename(daemon.log.c_str(), (daemon.log + ".1").c_str()) == 0);
@@ -546,16 +503,15 @@ TEST_CASE("Examples: daemon -S -s -l -T: line by line to syslog") {
 
 TEST_CASE("Examples: daemon -t: what ps shows of the supervisor") {
     const Daemon8 daemon;
-    REQUIRE(daemon.start({"-f", "-t", "watch over it", "-P", daemon.supervisor_file, "sleep", "300"})
-                .status == 0);
+    daemon.starts({"-f", "-t", "watch over it", "-P", daemon.supervisor_file, "sleep", "300"});
     CHECK(command_line(pid_in(daemon.supervisor_file)) == "watch over it");
 }
 
 TEST_CASE("Examples: daemon -u: the child is the user's, the supervisor stays root's") {
     NEEDS_ROOT();
     const Daemon8 daemon;
-    REQUIRE(daemon.start({"-f", "-u", "nobody", "-P", daemon.supervisor_file, "-p",
-                          daemon.child_file, "sleep", "300"}).status == 0);
+    daemon.starts({"-f", "-u", "nobody", "-P", daemon.supervisor_file, "-p", daemon.child_file,
+                   "sleep", "300"});
     const pid_t child = daemon.child();
     REQUIRE(child > 1);
     REQUIRE(eventually([&] { return command_line(child) == "sleep 300"; }));
@@ -564,7 +520,7 @@ TEST_CASE("Examples: daemon -u: the child is the user's, the supervisor stays ro
     send_signal(pid_in(daemon.supervisor_file), SIGTERM);
     CHECK(eventually([] { return descendants().empty(); }));
 
-    REQUIRE(daemon.start(Strings{"-f", "-u", "nobody", "sleep", "300"}).status == 0);  // without one
+    daemon.starts(Strings{"-f", "-u", "nobody", "sleep", "300"});  // without one
     REQUIRE(descendants().size() == 1);
     CHECK(facts(descendants()[0]).uids == std::vector<long>(4, nobody));
     CHECK(daemon.start({"-u", "no-such-user", "true"}).status == 1);
