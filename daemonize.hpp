@@ -284,6 +284,7 @@ enum SignalAction {
 class Handler {
 public:
     Handler(SignalAction action = report_signal) : action_(action) {}
+    Handler(void (*function)(int signum));  // also SIG_IGN and SIG_DFL
     template <class F>
     Handler(F callback) : callback_(callback) {}
     Handler(std::nullptr_t) = delete;
@@ -343,7 +344,8 @@ public:
 
     void start();  // idempotent. invalid_option: another SignalHandler has it
     bool start(Error& error) noexcept;
-    void stop() noexcept;  // idempotent; restores what was there, if it is still ours
+    // Idempotent; restores what was there, if it is still ours. Drops what was not waited for.
+    void stop() noexcept;
 
     int wait();                    // until a signal with report_signal comes: its number
     int wait_for(Duration limit);  // or no_signal; a callback does not end the wait
@@ -417,7 +419,8 @@ public:
     // happens (PEP 3143). Where it cannot even begin it prints its line and leaves with status 1.
     void open();
     // Returns in the launcher as well, with the daemon ready or with the error, and prints nothing.
-    // Look at the role! With an error the role is the launcher's, and the caller is as it was.
+    // Look at the role! With an error the role is the launcher's, and the caller is as it was; but
+    // in the foreground, where there is no other process, what was changed by then stays changed.
     Role start();
     Role start(Error& error) noexcept;
 
@@ -609,8 +612,9 @@ public:
     bool never() const noexcept { return never_; }
     Duration left() const noexcept {  // rounded up: a wait for it does not spin at the end
         if (never_) return no_limit;
-        const auto left = std::chrono::duration_cast<Duration>(end_ - Clock::now());
-        return left < Duration(0) ? Duration(0) : left + Duration(1);
+        const Clock::duration left = end_ - Clock::now();
+        if (left <= Clock::duration(0)) return Duration(0);
+        return std::chrono::duration_cast<Duration>(left) + Duration(1);
     }
 
 private:
@@ -1592,6 +1596,9 @@ std::string decision_text(const pure::Decision& decision) {
 
 // Steps 1 to 3: nothing is changed yet.
 bool make_plan(const DaemonContext& c, Detach wish, bool kept, os::Plan& plan, Error& error) {
+    const pure::Decision decision = pure::decide(wish, os::evidence());
+    plan.detach = decision.detach;
+    plan.inetd = decision.inetd;
     if (!check_supported(c, error) || !check_paths(c, error) || !check_values(c, error))
         return false;
     plan.pidfile = c.pidfile;
@@ -1615,9 +1622,6 @@ bool make_plan(const DaemonContext& c, Detach wish, bool kept, os::Plan& plan, E
     plan.kept = kept;
     if (!os::resolve(plan, c.uid, c.gid, c.initgroups, error) || !make_absolute(plan, error))
         return false;
-    const pure::Decision decision = pure::decide(wish, os::evidence());
-    plan.detach = decision.detach;
-    plan.inetd = decision.inetd;
     if (plan.inetd) plan.pidfile.clear();  // each connection is a process
     if (plan.detach && plan.working_directory.empty())
         plan.working_directory = os::root_directory();
@@ -1926,7 +1930,8 @@ int Watch::wait(const os::Deadline& deadline, std::intptr_t input) {
         if (!sync(error)) raise_error(error);
         os::drain(wake);
         const int signum = next();
-        if (signum != no_signal) return signum;
+        if (signum != no_signal || !started) return signum;  // a callback may call stop()
+
         if (!sync(error)) raise_error(error);  // a callback may have replaced a handler
         keep_alive(interval);
         const bool watched = !watchdog_due.never() && watchdog_due.left() < deadline.left();
@@ -2020,7 +2025,8 @@ int Control::start(Detach detach) const {
     const bool started = start_session(s, context, false, error);
     context.detach_process = wish;
     if (!started) {
-        complain(error.text);
+        if (!s.plan.inetd) complain(error.text);
+
         if (error.code == errc::unsupported && s.exit_code == 1) os::leave(3);
         os::leave(s.exit_code);
     }
@@ -2257,6 +2263,15 @@ std::string PidFile::default_path(const std::string& program) {
     return path;
 }
 
+Handler::Handler(void (*function)(int signum)) {
+    if (function == SIG_IGN)
+        action_ = ignore_signal;
+    else if (function == SIG_DFL)
+        action_ = default_signal;
+    else
+        callback_ = function;
+}
+
 ReceivedSignal::~ReceivedSignal() {}
 ReceivedSIGINT::ReceivedSIGINT() noexcept : ReceivedSignal(SIGINT) {}
 ReceivedSIGTERM::ReceivedSIGTERM() noexcept : ReceivedSignal(SIGTERM) {}
@@ -2286,12 +2301,13 @@ SignalHandler::SignalHandler(DaemonContext& context) : SignalHandler() {
         };
     }
     for (const std::pair<int, Handler>& mapped : context.signal_map) {
-        const bool called = mapped.second.callback() || mapped.second.action() == report_signal;
-        if (called && !watch_->find(mapped.first))
+        if (detail::pure::route_of(mapped.second) != detail::os::Route::count) continue;
+        detail::Watch::Entry* const known = watch_->find(mapped.first);
+        if (known)
+            (known->field ? *known->field : known->handler) = mapped.second;
+        else
             watch_->entries.push_back(
                 {mapped.first, nullptr, mapped.second, default_signal, false});
-        else if (called && mapped.first == signal_reload)
-            reload = mapped.second;
     }
 }
 
@@ -2421,7 +2437,8 @@ void DaemonContext::fail(const std::string& message, int exit_code) noexcept {
     error.code = make_error_code(errc::start_failed);
     error.text = message;
     if (s.open() && s.starting) give_up(s, error, exit_code);
-    os::print(2, (s.open() ? s.plan.program : os::program_name()) + ": " + message);
+    if (!s.plan.inetd)
+        os::print(2, (s.open() ? s.plan.program : os::program_name()) + ": " + message);
     if (!s.open()) os::leave(pure::failure_code(exit_code));
     close();
     std::exit(pure::failure_code(exit_code));
@@ -3217,9 +3234,13 @@ int look_up(Call call, Key key, Record& record, std::vector<char>& buffer, bool&
     }
 }
 
-bool all_digits(const std::string& text) {
-    return !text.empty() && text.size() < 11 &&
-           text.find_first_not_of("0123456789") == std::string::npos;
+// An id of a user or group; -1: not digits alone, or one that would wrap.
+long parse_id(const std::string& text) {
+    if (text.empty() || text.size() > 10 ||
+        text.find_first_not_of("0123456789") != std::string::npos)
+        return -1;
+    const unsigned long long id = std::strtoull(text.c_str(), nullptr, 10);
+    return id < 0xffffffffULL ? static_cast<long>(id) : -1;
 }
 
 struct User {
@@ -3236,7 +3257,7 @@ bool find_user(const Account& account, User& user, Error& error) {
     int rc = 0;
     user.uid = static_cast<long>(account.id());
     if (!name.empty()) rc = look_up(::getpwnam_r, name.c_str(), record, buffer, found);
-    if (!found && all_digits(name)) user.uid = std::strtol(name.c_str(), nullptr, 10);
+    if (!found && !name.empty()) user.uid = parse_id(name);
     if (!found && user.uid >= 0)
         rc = look_up(::getpwuid_r, static_cast<uid_t>(user.uid), record, buffer, found);
     if (found) {
@@ -3264,8 +3285,8 @@ bool find_group(const Account& account, long& gid, Error& error) {
     const int rc = look_up(::getgrnam_r, name.c_str(), record, buffer, found);
     if (found) {
         gid = static_cast<long>(record.gr_gid);
-    } else if (all_digits(name)) {
-        gid = std::strtol(name.c_str(), nullptr, 10);
+    } else if (parse_id(name) != -1) {
+        gid = parse_id(name);
     } else if (rc != 0) {
         return pure::fail(error, std::error_code(rc, std::system_category()),
                           "cannot look up group", pure::quote(name));
@@ -3428,6 +3449,23 @@ bool check_threads(Plan& plan, Error& error) {
 
 namespace {
 
+// A file that this process has locked is known without opening it.
+bool look_at_own(const struct stat& st, Found& found) {
+    const HeldLocks guard;
+    for (const Lock* lock = held_locks; lock; lock = lock->next) {
+        if (lock->device != as_number(st.st_dev) ||
+            lock->inode != static_cast<unsigned long long>(st.st_ino))
+            continue;
+        found.locked = true;
+        found.owner = lock->owner;
+        char text[24];
+        const ssize_t n = ::pread(lock->file.fd(), text, sizeof text, 0);
+        if (n > 0) found.text.assign(text, static_cast<std::size_t>(n));
+        return true;
+    }
+    return false;
+}
+
 // Opened where it is, made where it is not: never both in one call, which would follow a race.
 Handle open_pid_file(const Lock& lock, Purpose purpose, mode_t mode, bool& created) {
     const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
@@ -3460,6 +3498,10 @@ Attempt lock_once(Lock& lock, Purpose purpose, const Plan& plan, bool& again, Er
     const char* const name = lock.path.c_str();
     struct stat st, named;
     bool created = false;
+    Found ours;
+    again = false;
+    // Not to be opened a second time in the process that has it: closing would drop its proof.
+    if (::lstat(name, &named) == 0 && look_at_own(named, ours)) return Attempt::held;
     Handle file = open_pid_file(lock, purpose, static_cast<mode_t>(plan.pidfile_mode), created);
     const bool opened = file && ::fstat(file.fd(), &st) == 0;
     again = opened ? st.st_nlink == 0 : errno == EEXIST;
@@ -3559,23 +3601,6 @@ void unlock(Lock& lock, Removal removal) noexcept {
 }
 
 namespace {
-
-// A file that this process has locked is known without opening it.
-bool look_at_own(const struct stat& st, Found& found) {
-    const HeldLocks guard;
-    for (const Lock* lock = held_locks; lock; lock = lock->next) {
-        if (lock->device != as_number(st.st_dev) ||
-            lock->inode != static_cast<unsigned long long>(st.st_ino))
-            continue;
-        found.locked = true;
-        found.owner = lock->owner;
-        char text[24];
-        const ssize_t n = ::pread(lock->file.fd(), text, sizeof text, 0);
-        if (n > 0) found.text.assign(text, static_cast<std::size_t>(n));
-        return true;
-    }
-    return false;
-}
 
 void describe(const struct stat& st, Found& found) {
     found.exists = true;
@@ -3782,8 +3807,8 @@ bool send_report(int fd, const Report& report) {
     return true;
 }
 
-// 0 still runs, 1 ended (status filled), -1 is no child of ours. The corpse stays: its number is
-// nobody else's until the verdict.
+// 0 still runs, 1 ended (its status, or minus the signal), -1 is no child of ours. The corpse
+// stays: its number is nobody else's until the verdict.
 int has_ended(pid_t pid, bool block, int& code) {
     siginfo_t info;
     int rc;
@@ -3794,7 +3819,7 @@ int has_ended(pid_t pid, bool block, int& code) {
     } while (rc != 0 && errno == EINTR);
     if (rc != 0) return -1;
     if (info.si_pid == 0) return 0;
-    code = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+    code = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
     return 1;
 }
 
@@ -3974,8 +3999,8 @@ bool has_died(Launch& launch, int& code) {
 }
 
 std::string death_text(int code) {
-    if (code <= 128) return "it ended with status " + pure::number(code) + " before it was ready";
-    return "it was ended by " + pure::signal_name(code - 128) + " before it was ready";
+    if (code >= 0) return "it ended with status " + pure::number(code) + " before it was ready";
+    return "it was ended by " + pure::signal_name(-code) + " before it was ready";
 }
 
 }  // namespace
@@ -3990,7 +4015,7 @@ Heard hear(Launch& launch, const Deadline& deadline, Report& report) {
         if (heard) code = report.exit_code;
         if (heard || died) {
             report.pid = launch.daemon;
-            report.exit_code = code;
+            report.exit_code = code < 0 ? 128 - code : code;
             report.text = death_text(code);
             return Heard::died;
         }
@@ -4540,6 +4565,7 @@ std::atomic<int> wakes[NSIG];  // descriptor + 1 of the SignalHandler that has i
 std::atomic<int>
     handlers_running;           // in any thread: stop() waits for them before it closes the wake
 struct sigaction before[NSIG];  // what capture() found
+bool ignored_by_us[NSIG];       // SIG_IGN that is not the user's
 
 extern "C" {
 // The asynchronous half: counts, and writes one byte (G2). In a forked child (G8) the signal is not
@@ -4601,6 +4627,19 @@ bool is_ours(const struct sigaction& action) {
            (action.sa_handler == daemonize_count || action.sa_handler == daemonize_terminate);
 }
 
+// A child of fork() that takes signals itself: what its parent had is not its own (G8).
+void disown_signals() {
+    catcher = ::getpid();
+    for (int signum = 1; signum < NSIG; ++signum) {
+        struct sigaction action;
+        wakes[signum].store(0);
+        counts[signum].store(0);
+        if (::sigaction(signum, nullptr, &action) != 0 || !is_ours(action)) continue;
+        own(action, signum, Route::standard);
+        ::sigaction(signum, &action, nullptr);
+    }
+}
+
 }  // namespace
 
 bool open_wake(Wake& wake, Error& error) {
@@ -4621,6 +4660,7 @@ void close_wake(Wake& wake) noexcept {
 }
 
 bool capture(int signum, const Wake& wake, Error& error) {
+    if (catcher != ::getpid()) disown_signals();
     if (wakes[signum].load() != 0)
         return pure::fail(error, errc::invalid_option, "cannot handle", pure::signal_name(signum),
                           "another SignalHandler has it");
@@ -4636,7 +4676,8 @@ void release(int signum, const Wake& wake) noexcept {
     if (wakes[signum].load() != wake.writable.fd() + 1) return;
     struct sigaction now;
     const bool known = ::sigaction(signum, nullptr, &now) == 0;
-    const bool ignored = known && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_IGN;
+    const bool ignored =
+        ignored_by_us[signum] && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_IGN;
     if (known && (is_ours(now) || ignored)) ::sigaction(signum, &before[signum], nullptr);
     wakes[signum].store(0);
     while (handlers_running.load() != 0) {  // in another thread, for the time of one write()
@@ -4647,6 +4688,7 @@ bool route(int signum, Route wanted, Error& error) {
     struct sigaction action;
     own(action, signum, wanted);
     catcher = ::getpid();
+    ignored_by_us[signum] = wanted == Route::ignore;
     return ::sigaction(signum, &action, nullptr) == 0 ||
            refused(error, "cannot handle", pure::signal_name(signum));
 }
@@ -4799,10 +4841,21 @@ Duration watchdog() noexcept {
                                    self());
 }
 
+// A reader that has gone (`start | true`) must not turn the status into 141.
 void print(int stream, const std::string& line) noexcept {
+    sigset_t pipe, before_it, pending;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &pipe, &before_it);
+    ::sigpending(&pending);
+    const bool was_pending = sigismember(&pending, SIGPIPE) == 1;
     std::fflush(stdout);  // after what stdio holds
     const std::string text = line + "\n";
     write_all(stream, text.data(), text.size());
+    ::sigpending(&pending);
+    int consumed = 0;
+    if (!was_pending && sigismember(&pending, SIGPIPE) == 1) ::sigwait(&pipe, &consumed);
+    ::pthread_sigmask(SIG_SETMASK, &before_it, nullptr);
 }
 
 void at_exit(void (*function)()) noexcept {
