@@ -77,16 +77,21 @@ if [ -e /proc/self/stat ]; then
     [ "$(field "$pid" 4)" != "$(field $$ 4)" ] || fail 'it is in the session of this shell'
     [ "$(field "$pid" 4)" != "$pid" ] || fail 'it leads its session and could get a terminal'
     [ "$(field "$pid" 5)" = 0 ] || fail 'it has a terminal'
-    say "terminal none, directory $(readlink "/proc/$pid/cwd"), umask $(
-        sed -n 's/^Umask:[[:space:]]*//p' "/proc/$pid/status")"
-    [ "$(readlink "/proc/$pid/cwd")" = / ] || fail 'it keeps a directory busy'
-    for fd in "/proc/$pid/fd"/*; do
-        say "descriptor ${fd##*/} -> $(readlink "$fd")"
-        case $(readlink "$fd") in
-        /dev/null | "$log" | "$pidfile" | pipe:* | anon_inode:* | socket:*) ;;
-        *) fail 'that one is not its own' ;;
-        esac
-    done
+    say "terminal none, umask $(sed -n 's/^Umask:[[:space:]]*//p' "/proc/$pid/status")"
+    if readlink "/proc/$pid/cwd" >/dev/null; then
+        say "directory $(readlink "/proc/$pid/cwd")"
+        [ "$(readlink "/proc/$pid/cwd")" = / ] || fail 'it keeps a directory busy'
+        for fd in "/proc/$pid/fd"/*; do
+            say "descriptor ${fd##*/} -> $(readlink "$fd")"
+            case $(readlink "$fd") in
+            /dev/null | "$log" | "$pidfile" | pipe:* | anon_inode:* | socket:*) ;;
+            *) fail 'that one is not its own' ;;
+            esac
+        done
+    else
+        say 'directory and descriptors are shown to root alone: it leaves no core (prevent_core)'
+        [ "$(id -u)" != 0 ] || fail 'but this is root'
+    fi
 else
     ps -o pid,ppid,pgid,tty,args -p "$pid" | shown
 fi
