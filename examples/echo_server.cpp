@@ -150,7 +150,7 @@ int main(int argc, char** argv) {
     if (port < 1 || port > 65535) return wrong("no port", std::to_string(port).c_str());
 
     daemonize::Error error;
-    if (context.pidfile.empty())
+    if (context.pidfile.empty() && argc > 1 && argv[1][0] != '-')  // not for --help
         context.pidfile = daemonize::PidFile::default_path("echo_server", error);
     if (error) {
         std::fprintf(stderr, "echo_server: %s\n", error.text.c_str());

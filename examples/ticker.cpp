@@ -58,7 +58,7 @@ int main(int argc, char** argv) {
             return 2;
         }
     }
-    if (context.pidfile.empty()) {
+    if (context.pidfile.empty() && argc > 1 && argv[1][0] != '-') {  // not for --help
         daemonize::Error error;
         context.pidfile = daemonize::PidFile::default_path("ticker", error);
         if (error) {
