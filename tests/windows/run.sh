@@ -23,6 +23,10 @@ WINEDLLOVERRIDES='mscoree,mshtml='
 export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
 mkdir -p "$WINEPREFIX"
 WINEPREFIX=$(cd "$WINEPREFIX" && pwd)
+# One run at a time: a test ends whatever victims of its own it finds there, and the end of a run is
+# the end of the prefix's server.
+exec 9>"$WINEPREFIX.lock"
+if command -v flock >/dev/null; then flock 9; fi
 work=$(mktemp -d)
 clean_up() {
     wineserver -k 2>/dev/null
@@ -36,11 +40,11 @@ trap 'exit 130' INT TERM HUP
 under_wine() { # SECONDS LOG PROGRAM...
     limit=$1 log=$2
     shift 2
-    timeout "$limit" wine "$@" </dev/null >"$log" 2>"$log.err"
+    timeout "$limit" wine "$@" </dev/null >"$log" 2>"$log.err" 9>&-
 }
 
 if [ ! -e "$WINEPREFIX/system.reg" ]; then
-    timeout 120 wine wineboot -i </dev/null >"$work/boot" 2>&1 || echo 'wineboot failed'
+    timeout 120 wine wineboot -i </dev/null >"$work/boot" 2>&1 9>&- || echo 'wineboot failed'
 fi
 
 doctest() { # NAME SECONDS PROGRAM [OPTIONS]
@@ -76,7 +80,7 @@ check() { # NAME: by the status of the last command
 interrupt() {
     pidfile=$work/foreground.pid
     timeout 60 wine "$build/subject.exe" run --pidfile "$pidfile" </dev/null >"$work/run" \
-        2>"$work/run.err" &
+        2>"$work/run.err" 9>&- &
     starter=$!
     for _ in $(seq 100); do
         [ -s "$pidfile" ] && break
