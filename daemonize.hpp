@@ -86,6 +86,9 @@
 //  i. Type=forking WITHOUT PIDFile= cannot be told from Type=simple: name PIDFile= in the unit,
 //     or set detach_process to Detach::yes.
 //  j. Memory that runs out ends the program.
+//  k. The PID file goes when the context is closed or destroyed, the process a little later: what
+//     runs in between (static destructors, atexit) can meet a daemon that somebody else starts.
+//     stop() and restart wait for the process itself.
 //
 // WHAT DIFFERS
 //
@@ -286,7 +289,7 @@ public:
     Handler(SignalAction action = report_signal) : action_(action) {}
     Handler(void (*function)(int signum));  // also SIG_IGN and SIG_DFL
     template <class F>
-    Handler(F callback) : callback_(callback) {}
+    Handler(F function) : callback_(function) {}
     Handler(std::nullptr_t) = delete;
 
     SignalAction action() const noexcept { return action_; }

@@ -235,3 +235,11 @@ TEST_CASE("Bad input: nothing is signalled, whatever stands in the file of a ref
     CHECK_FALSE(stranger.finished());
     CHECK(alive(stranger.pid()));
 }
+
+TEST_CASE("Bad input: a number of a user or group that would wrap is nobody's") {
+    const Daemon daemon;
+    for (const char* id : {"4294967295", "4294967296", "4294968296", "99999999999"}) {
+        check_failed(daemon, daemon.start({"--user", id, "--group", "5"}), 1, {id});
+        check_failed(daemon, daemon.start({"--group", id}), 1, {id});
+    }
+}

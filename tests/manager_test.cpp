@@ -316,18 +316,24 @@ TEST_CASE("Section 7: inetd: stdin and stdout are the client's, no PID file, man
 }
 
 TEST_CASE("Section 7: inetd: an error is not written to the client") {
-    Descriptor client;
-    const Descriptor connection = inet_socket(false, &client);
-    Launch launch({program("victim"), "chdir=/no/such/place", "open", "wait"});
-    launch.environment = no_manager;
-    launch.input = connection.get();
-    launch.before_exec = [] {
-        dup2(0, 1);
-        dup2(0, 2);
-    };
-    CHECK(run(launch).status == 1);
-    char text[256];
-    CHECK(recv(client.get(), text, sizeof text, MSG_DONTWAIT) <= 0);
+    const Daemon daemon;
+    for (const Strings& words :
+         {Strings{program("victim"), "chdir=/no/such/place", "open", "wait"},
+          Strings{program("subject"), "start", "--pidfile", daemon.pidfile, "--chdir", "/no/such/place"},
+          Strings{program("subject"), "start", "--pidfile", daemon.pidfile, "--umask", "7777"}}) {
+        Descriptor client;
+        const Descriptor connection = inet_socket(false, &client);
+        Launch launch(words);
+        launch.environment = no_manager;
+        launch.input = connection.get();
+        launch.before_exec = [] {
+            dup2(0, 1);
+            dup2(0, 2);
+        };
+        CHECK(run(launch).status > 0);
+        char text[256];
+        CHECK(recv(client.get(), text, sizeof text, MSG_DONTWAIT) <= 0);
+    }
 }
 
 TEST_CASE("Section 7: explain() names the evidence") {

@@ -620,3 +620,13 @@ TEST_CASE("P10 a file system without locks: the start fails with that text") {
     check_refused(launcher, {"'" + daemon.pidfile + "'", "No locks available"});
     CHECK_FALSE(exists(daemon.pidfile));
 }
+
+TEST_CASE("G7 a second acquire in the process that has the file leaves its proof alone") {
+    const Victim daemon;
+    check_started(daemon, daemon.start({"open", "acquire=" + daemon.pidfile, "say=done", "wait"}));
+    REQUIRE(daemon.logs("done"));
+    CHECK(contains(slurp(daemon.log), "error=already_running"));
+    const Outcome said = run(Launch({program("subject"), "status", "--pidfile", daemon.pidfile}));
+    INFO(said.text());
+    CHECK(said.status == 0);
+}

@@ -336,3 +336,12 @@ TEST_CASE("W6 exit codes of the daughter") {
     for (const unsigned long code : {32UL, 255UL, 259UL, 0xC0000005UL, 0xFFFFFFFFUL})
         CHECK(pure::signal_of_exit_code(code) == daemonize::no_signal);
 }
+
+TEST_CASE("G3 a wait of no time has none left, and a very long one does not overflow") {
+    const os::Deadline now((Duration(0)));
+    CHECK(now.over());
+    CHECK(now.left() == Duration(0));
+    const os::Deadline late(std::chrono::hours(24 * 365 * 1000));
+    CHECK_FALSE(late.over());
+    CHECK(late.left() > std::chrono::hours(24 * 365));
+}

@@ -315,6 +315,43 @@ TEST_CASE("G5 a disposition that somebody else took meanwhile is not overwritten
     CHECK(all[2] == "disposition=default");
 }
 
+TEST_CASE("G5 who ignores a signal meanwhile keeps that") {
+    const Outcome said = run(watcher({"start", "ignore-now=15", "stop", "disposition=15"}));
+    INFO(said.text());
+    CHECK(contains(said.out, "disposition=ignored"));
+}
+
+TEST_CASE("G5 a callback may call stop(): everything is given back, and the wait returns") {
+    const Outcome said = run(watcher({"on=10:stop", "start", "raise=10", "wait-for=10000",
+                                      "disposition=15", "disposition=10"}));
+    INFO(said.text());
+    CHECK(contains(said.out, "got=0"));
+    CHECK(count(said.out, "disposition=default") == 2);
+    CHECK(said.took < Millis(5000));
+}
+
+TEST_CASE("G1 SIG_IGN is the action of that name, not a function") {
+    const Outcome said = run(watcher({"on=10:sig-ign", "start", "raise=10", "disposition=10", "poll"}));
+    INFO(said.text());
+    CHECK(contains(said.out, "disposition=ignored"));
+    CHECK(contains(said.out, "got=0"));
+}
+
+TEST_CASE("G5 signal_map's callback of SIGTERM is run by a SignalHandler of that context") {
+    const Outcome said = run(watcher({"detach=no", "map=15:callback", "open", "with-context", "start",
+                                      "raise=15", "poll"}));
+    INFO(said.text());
+    CHECK(contains(said.out, "called=15"));
+    CHECK(contains(said.out, "got=0"));
+}
+
+TEST_CASE("G8 a forked child can take signals itself, while the parent goes on") {
+    const Outcome said = run(watcher({"start", "worker=15", "raise=15", "poll"}));
+    INFO(said.text());
+    CHECK(contains(said.out, "child-code=15"));
+    CHECK(contains(said.out, "got=15"));
+}
+
 TEST_CASE("G5 two handlers at once: the second start is an error; one after the other works") {
     const Outcome said =
         run(watcher({"start", "second", "stop", "second", "start", "raise=15", "poll"}));

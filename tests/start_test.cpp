@@ -19,6 +19,7 @@ const std::vector<Failure>& failures() {
     static const std::vector<Failure> all = {
         {{"--exit-init", "7"}, 7, "7"},
         {{"--exit-init", "0"}, 1, "ready"},
+        {{"--exit-init", "200"}, 200, "status 200"},
         {{"--abort-init"}, 134, "SIGABRT"},
         {{"--fail-init", "no port for us"}, 1, "no port for us"},
     };
@@ -168,6 +169,14 @@ TEST_CASE("S3 the text of fail() reaches the launcher and the log, in full") {
     CHECK(contains(slurp(daemon.log), "begin " + text + " end"));
 }
 
+TEST_CASE("S3 the last words count, also when the daemon has ended before they were read") {
+    NEEDS_STRACE();
+    const Daemon daemon;
+    // The launcher has seen an empty channel and asks whether the daemon lives; meanwhile it fails.
+    const Strings words = daemon.words("start", {"--fail-init", "no port for us"});
+    check_failed(daemon, run(delayed("waitid", words)), 1, {"no port for us"});
+}
+
 TEST_CASE("S3 an exception that leaves the body before ready is told like fail()") {
     const Victim daemon;
     check_failed(daemon, daemon.start({"control=start", "throw=the disk is on fire"}), 1,
@@ -211,6 +220,13 @@ TEST_CASE("S4 at the limit: SIGKILL to the whole group, 124, a line with the lim
     check_failed(daemon, launcher, 124, {"has not called ready()"});
     CHECK(launcher.took >= Millis(700));
     CHECK(launcher.took < Millis(700) + patience() / 2);
+}
+
+TEST_CASE("S4 at the limit also a daemon that has moved to a group of its own") {
+    const Victim daemon;
+    check_failed(daemon,
+                 daemon.start({"ready-timeout=300", "by-hand=1", "open", "own-group", "wait"}), 124,
+                 {"has not called ready()"});
 }
 
 TEST_CASE("S4 the limit stands in the line, in seconds") {
@@ -259,6 +275,18 @@ TEST_CASE("S5 relative paths are meant from the caller's directory") {
     CHECK_FALSE(exists(daemon.dir / "sub/r.pid"));
 }
 
+TEST_CASE("S5 a relative log is found again when it is re-opened") {
+    const Victim daemon;
+    Launch launch = daemon.launch({"stdout=r.log", "stderr=null", "open", "say=up", "sleep=300",
+                                   "reopen", "say=after", "wait"});
+    launch.directory = daemon.dir.path();
+    check_started(daemon, run(launch));
+    const std::string log = daemon.dir / "r.log";
+    REQUIRE(eventually([&] { return contains(slurp(log), "up"); }));
+    REQUIRE(rename(log.c_str(), (log + ".1").c_str()) == 0);
+    CHECK(eventually([&] { return contains(slurp(log), "after"); }));
+}
+
 TEST_CASE("S6 text in stdio's buffers appears once, and atexit handlers run once") {
     const Daemon daemon;
     const std::string file = daemon.dir / "at-exit";
@@ -280,6 +308,13 @@ TEST_CASE("S6 a failing start runs no handler and repeats no text") {
     CHECK(launcher.out == "waiting text");
     CHECK_FALSE(exists(file));
     CHECK_FALSE(contains(slurp(daemon.log), "waiting"));
+}
+
+TEST_CASE("S6 what a failing daemon has in its buffers is in the log") {
+    const Victim daemon;
+    check_failed(daemon, daemon.start({"by-hand=1", "open", "printf=last text", "fail=no"}), 1,
+                 {"no"});
+    CHECK(count(slurp(daemon.log), "last text") == 1);
 }
 
 TEST_CASE("S6 static destructors run once, in the daemon") {
@@ -304,6 +339,14 @@ TEST_CASE("S7 the kept launcher comes back with the role and is as it was") {
     CHECK(contains(launcher.out, "role=launcher open=0 parent=0 setup=1 pid=0"));
     CHECK(contains(launcher.out, "role=launcher open=0 parent=1"));
     CHECK(contains(launcher.out, "pid=" + std::to_string(daemon.pid())));
+}
+
+TEST_CASE("S7 the kept launcher's own child is reaped by nobody but its parent") {
+    const Victim daemon;
+    const Outcome launcher = daemon.start({"own-child", "try", "reap", "end-launcher", "wait"});
+    INFO(launcher.text());
+    CHECK(contains(launcher.out, "returned=launcher error=none"));
+    CHECK(contains(launcher.out, "reaped=7"));
 }
 
 TEST_CASE("S7 a kept launcher whose start fails is as it was, and prints nothing") {
@@ -416,6 +459,21 @@ TEST_CASE("D3 a second open() does nothing") {
     CHECK(daemon.logged("self") == std::to_string(daemon.pid()));
 }
 
+TEST_CASE("D3 a second start() only tells the role") {
+    const Victim daemon;
+    check_started(daemon, daemon.start({"open", "try", "say=two", "wait"}));
+    CHECK(daemon.logs("returned=daemon error=none"));
+    CHECK(daemon.logs("two"));
+}
+
+TEST_CASE("D3 close() keeps the lock: a file that was linked elsewhere stays locked") {
+    const Victim daemon;
+    check_started(daemon, daemon.start({"open", "sleep=300", "close", "say=closed", "wait"}));
+    const Descriptor file = open_file(daemon.pidfile, O_RDONLY);
+    REQUIRE(daemon.logs("closed"));
+    CHECK_FALSE(lock(file, true));
+}
+
 TEST_CASE("D3 close() removes the PID file once and does nothing else") {
     const Victim daemon;
     const Outcome launcher =
@@ -439,4 +497,24 @@ TEST_CASE("D3 in another process close() and the destructor leave the PID file a
     CHECK(contains(slurp(daemon.log), "child-code=5"));
     CHECK(daemon.pid() > 1);
     CHECK(is_locked(daemon.pidfile));
+}
+
+TEST_CASE("D3 in a fork of the daemon it is not open") {
+    const Victim daemon;
+    check_started(daemon, daemon.start({"open", "fork-role", "say=done", "wait"}));
+    REQUIRE(daemon.logs("done"));
+    CHECK(contains(slurp(daemon.log), "role=daemon open=0"));
+}
+
+TEST_CASE("S1 a reader of the launcher's output that has gone does not change the status") {
+    const Daemon daemon;
+    int ends[2];
+    REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+    const Descriptor writing(ends[1]);
+    { const Descriptor reading(ends[0]); }
+    Launch launch = daemon.launch();
+    const int closed = writing.get();
+    launch.before_exec = [closed] { dup2(closed, 1); };
+    CHECK(run(launch).status == 0);
+    CHECK(alive(daemon.pid()));
 }

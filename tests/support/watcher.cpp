@@ -54,6 +54,8 @@ struct Watcher {
         if (text == "default") return daemonize::default_signal;
         if (text == "terminate") return daemonize::terminate_signal;
         if (text == "report") return daemonize::report_signal;
+        if (text == "sig-ign") return SIG_IGN;  // as a user of <csignal> would write it
+        if (text == "stop") return [this](int) { signals->stop(); };
         if (text == "count") return [](int signum) { ++counted[signum]; };
         if (text == "allocate")  // what no asynchronous handler may do
             return [](int signum) {
@@ -224,6 +226,16 @@ bool act_of_process(Watcher& w, const std::string& act, const std::string& value
         if (child == 0) {
             raise(static_cast<int>(number(value)));
             _exit(0);
+        }
+        say("child-code=" + std::to_string(wait_code(child)));
+    } else if (act == "worker") {  // a child that takes signals itself
+        const pid_t child = fork();
+        if (child == 0) {
+            SignalHandler own;
+            Error error;
+            if (!own.start(error)) _exit(99);
+            raise(static_cast<int>(number(value)));
+            _exit(own.poll());
         }
         say("child-code=" + std::to_string(wait_code(child)));
     } else if (act == "fill") {
