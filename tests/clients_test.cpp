@@ -398,7 +398,7 @@ TEST_CASE("Client: a real cron, confined: its @reboot job starts a daemon and is
     CHECK(slurp(status) == "0\n");
     CHECK(lines(slurp(daemon.dir / "said")).size() == 1);
     REQUIRE(daemon.pid() > 1);
-    // The second job's output is cron's pipe. Its children are gone: they read that to its end.
+    // The second job's output is cron's own. Whoever of cron's waited for the jobs is gone.
     REQUIRE(eventually([&] { return to_long(slurp(open)) > 1; }));
     CHECK(eventually([&] { return descendants().size() == 3; }));
     CHECK(alive(daemon.pid()));
@@ -460,10 +460,20 @@ TEST_CASE("Client: inetd: the foreground, the client hears the program alone, no
 TEST_CASE("Client: inetd: what fails is not told to the client") {
     NEEDS_TOOL("inetd");
     NEEDS_MOUNTS();
-    const Inetd inetd({program("victim"), "chdir=/no/such/place", "open", "say=never", "wait"});
-    const Descriptor client = connected(inetd.port);
-    REQUIRE(client.get() >= 0);
-    CHECK(heard(client, "") == "");  // up to the end of the connection
+    const Scratch dir;
+    const Strings control = {program("subject"), "start", "--pidfile", dir / "d.pid"};
+    for (const Strings& command :
+         {Strings{program("victim"), "chdir=/no/such/place", "open", "say=never", "wait"},
+          Strings{program("victim"), "user=no-such-user", "open", "say=never", "wait"},
+          control + Strings{"--chdir", "/no/such/place"}, control + Strings{"--fail-init", "nope"},
+          control + Strings{"--umask", "7777"}}) {
+        const Inetd inetd(command);
+        const Descriptor client = connected(inetd.port);
+        REQUIRE(client.get() >= 0);
+        INFO(join(command));
+        CHECK(heard(client, "") == "");  // up to the end of the connection
+    }
+    CHECK(dir.names().empty());
 }
 
 TEST_CASE("Client: inetd takes the line of examples/systemd/inetd.conf") {
@@ -477,13 +487,18 @@ TEST_CASE("Client: inetd takes the line of examples/systemd/inetd.conf") {
                     "nowait root");  // the build directory may be root's alone
     conf = replaced(conf, "nobody", "root");
     const Inetd inetd(port, conf);
-    const Descriptor client = connected(inetd.port);
-    REQUIRE(client.get() >= 0);
-    const std::string text = heard(client, "tick 2\n");
+    const Descriptor first = connected(inetd.port);
+    REQUIRE(first.get() >= 0);
+    std::string text = heard(first, "tick 2\n");
     INFO("the client heard: ", text);
     CHECK(lines(text).size() == 2);
     CHECK(contains(text, " tick 1\n"));
-    CHECK_FALSE(exists("/run/none"));
+    const Descriptor second = connected(inetd.port);  // while the first one is there
+    REQUIRE(second.get() >= 0);
+    text = heard(second, "tick 1\n");
+    CHECK(lines(text).size() == 1);
+    CHECK(contains(text, " tick 1\n"));
+    CHECK_FALSE(exists("/proc/" + std::to_string(inetd.running->pid()) + "/root/run/none"));
 }
 
 // ---- ssh ----------------------------------------------------------------------------------------
