@@ -328,6 +328,10 @@ int act_of_process(DaemonContext& context, const std::string& act, const std::st
         say("child-code=" + std::to_string(wait_code(fork_and([&context] { context.close(); }))));
     else if (act == "fork-exit")
         say("child-code=" + std::to_string(wait_code(fork_and([] { std::exit(5); }))));
+    else if (act == "fork-role")
+        wait_code(fork_and([&context] { tell_role(context); }));
+    else if (act == "own-group")
+        setpgid(0, 0);
     else if (act == "fork-term")
         say("child-code=" + std::to_string(wait_code(fork_and([] { raise(SIGTERM); }))));
     else if (act == "system") {
