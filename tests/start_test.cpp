@@ -242,13 +242,13 @@ TEST_CASE("S4 zero is no limit") {
 
 TEST_CASE("S4 the channel is looked at before the clock") {
     const Victim daemon;
-    Running launcher(daemon.launch({"ready-timeout=1000", "by-hand=1", "say=no", "open", "say=open",
+    Running launcher(daemon.launch({"ready-timeout=3000", "by-hand=1", "say=no", "open", "say=open",
                                     "sleep=300", "ready", "say=done", "wait"}));
     const Clock::time_point began = Clock::now();
     REQUIRE(daemon.logs("open"));
     launcher.signal(SIGSTOP);  // a laptop that sleeps, a shell's Ctrl-Z
     REQUIRE(daemon.logs("done"));
-    eventually([&] { return Clock::now() > began + Millis(1500); });
+    eventually([&] { return Clock::now() > began + Millis(3500); });
     launcher.signal(SIGCONT);
     const Outcome outcome = launcher.finish();
     INFO(outcome.text());
