@@ -5339,16 +5339,15 @@ unsigned __stdcall listen(void* argument) {
         // Ended by none of ours, again and again (a virus scanner?): not as fast as the machine
         // can.
         pause = signum != no_signal ? 0 : pause < 640 ? 2 * pause + 5 : 1000;
-        bool told = false;
-        while (pause > 100 || !replace_daughter(receiver)) {
-            if (!told && signum != no_signal) deliver(signum);
-            told = true;
-            if (::WaitForSingleObject(raw(receiver.stop), pause > 100 ? pause : 100) ==
-                WAIT_OBJECT_0)
+        bool told = signum == no_signal;
+        for (DWORD wait = pause > 100 ? pause : 0;; wait = 100) {
+            if (wait > 0 && ::WaitForSingleObject(raw(receiver.stop), wait) == WAIT_OBJECT_0)
                 return 0;
-            if (pause > 100 && replace_daughter(receiver)) break;
+            if (replace_daughter(receiver)) break;
+            if (!told) deliver(signum);  // there is no next daughter yet, but a signal
+            told = true;
         }
-        if (!told && signum != no_signal) deliver(signum);
+        if (!told) deliver(signum);
     }
 }
 
@@ -5496,25 +5495,26 @@ bool check_threads(Plan&, Error&) { return true; }
 
 namespace {
 
+// Why it is no PID file of ours; nullptr: nothing speaks against it.
+const char* judge_file(const Handle& file, BY_HANDLE_FILE_INFORMATION& info) {
+    std::memset(&info, 0, sizeof info);
+    if (::GetFileType(raw(file)) != FILE_TYPE_DISK ||
+        !::GetFileInformationByHandle(raw(file), &info))
+        return "it is no regular file";
+    if (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) return "it is a directory";
+    if (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) return "it is a symbolic link";
+    return info.nNumberOfLinks > 1 ? "it has a second link" : nullptr;
+}
+
 // What the name stands for now, without taking part in sharing. False: nothing, or not to be seen.
 bool inspect(const std::wstring& name, BY_HANDLE_FILE_INFORMATION& info, const char*& distrust) {
     distrust = nullptr;
-    std::memset(&info, 0, sizeof info);
     const Handle file(owned(::CreateFileW(
         name.c_str(), FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
         nullptr, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS,
         nullptr)));
-    if (!file) return false;
-    if (::GetFileType(raw(file)) != FILE_TYPE_DISK ||
-        !::GetFileInformationByHandle(raw(file), &info))
-        distrust = "it is no regular file";
-    else if (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY)
-        distrust = "it is a directory";
-    else if (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT)
-        distrust = "it is a symbolic link";
-    else if (info.nNumberOfLinks > 1)
-        distrust = "it has a second link";
-    return true;
+    if (file) distrust = judge_file(file, info);
+    return static_cast<bool>(file);
 }
 
 unsigned long long index_of(const BY_HANDLE_FILE_INFORMATION& info) {
@@ -5625,7 +5625,7 @@ namespace {
 
 Handle open_to_read(const std::wstring& name, DWORD share) noexcept {
     return owned(::CreateFileW(name.c_str(), GENERIC_READ, share, nullptr, OPEN_EXISTING,
-                               FILE_ATTRIBUTE_NORMAL, nullptr));
+                               FILE_FLAG_OPEN_REPARSE_POINT, nullptr));
 }
 
 }  // namespace
@@ -5638,20 +5638,22 @@ bool look(const std::string& path, Found& found, Error& error) {
     const std::wstring name = wide_path(path);
     BY_HANDLE_FILE_INFORMATION info;
     const char* distrust = nullptr;
-    if (!inspect(name, info, distrust))
-        return is_missing(::GetLastError()) || is_being_deleted(name) ||
-               refused(error, "cannot read", pure::path(path));
-    if (distrust) return untrusted(error, "cannot read", path, distrust);
     Handle file = open_to_read(name, FILE_SHARE_READ | FILE_SHARE_DELETE);
     if (!file && ::GetLastError() == ERROR_SHARING_VIOLATION) {
         found.locked = true;
         file = open_to_read(name, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE);
     }
     if (!file) {
-        const bool missing = is_missing(::GetLastError()) || is_being_deleted(name);
+        const DWORD cause = ::GetLastError();
         found.locked = false;
-        return missing || refused(error, "cannot read", pure::path(path));
+        if (is_missing(cause) || is_being_deleted(name)) return true;
+        if (inspect(name, info, distrust) && distrust)  // a directory cannot be opened to read
+            return untrusted(error, "cannot read", path, distrust);
+        ::SetLastError(cause);
+        return refused(error, "cannot read", pure::path(path));
     }
+    distrust = judge_file(file, info);
+    if (distrust) return untrusted(error, "cannot read", path, distrust);
     char text[4096];
     DWORD size = 0;
     if (!::ReadFile(raw(file), text, sizeof text, &size, nullptr))
