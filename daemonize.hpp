@@ -102,6 +102,7 @@
 // | umask, ids, chroot   | yes                | yes                    | error: unsupported     |
 // | signals come by      | sigaction          | sigaction              | the end of that one    |
 // | other threads        | refused            | not seen               | no matter              |
+// | helper processes     | none               | none                   | two, which never run   |
 // | uptime in status()   | yes                | no                     | yes                    |
 // | tried                | yes                | compiled; generic path | under wine only        |
 // |                      |                    | tried on Linux         |                        |
