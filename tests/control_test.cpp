@@ -365,6 +365,15 @@ TEST_CASE("C5 reload never ends a daemon that does not handle SIGHUP") {
     CHECK(alive(daemon.pid()));
 }
 
+TEST_CASE("C5 reload never ends a daemon whose SignalHandler was not asked for SIGHUP") {
+    const Victim daemon;
+    check_started(daemon, daemon.start({"open", "wait-term"}));
+    REQUIRE(eventually([&] { return has(facts(daemon.pid()).caught, SIGABRT); }));
+    CHECK(run({{program("subject"), "reload", "--pidfile", daemon.pidfile}}).status == 0);
+    CHECK(has(facts(daemon.pid()).ignored, SIGHUP));
+    check_ends(daemon);
+}
+
 TEST_CASE("C5 under control() the default handler of SIGHUP re-opens the streams") {
     const Victim daemon;
     REQUIRE(daemon.start({"control=start", "ready", "wait-term"}).status == 0);

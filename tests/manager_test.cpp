@@ -441,7 +441,20 @@ TEST_CASE("V1 a failed start is not told as ready") {
     Service service;
     const Outcome launcher = run(service.launch({"pidfile=/no/such/place/d.pid", "open", "wait"}));
     CHECK(launcher.status == 1);
+    const Outcome late =
+        run(service.launch({"pidfile=" + (service.dir / "d.pid"), "stdout=" + (service.dir / "log"),
+                            "detach=yes", "by-hand", "open", "return=3"}));
+    CHECK(late.status == 3);
     CHECK(service.manager.times("READY=1") == 0);
+}
+
+TEST_CASE("V1 STOPPING is said once, however often it is closed") {
+    Service service;
+    Launch launch = service.launch({});
+    launch.argv = {program("victim"), "open", "close", "close", "return=0"};
+    CHECK(run(launch).status == 0);
+    CHECK(service.manager.hears("STOPPING=1"));
+    CHECK(service.manager.times("STOPPING=1") == 1);
 }
 
 TEST_CASE("V1 the watchdog is fed from the waits when half of its time has passed") {

@@ -117,6 +117,19 @@ TEST_CASE("G1 a handler is assignable while it runs; a callback may replace itse
     CHECK(other.says("got=15"));
 }
 
+TEST_CASE("G1 what is assigned counts at once: on() before the next wait, a field for this one") {
+    const Outcome added = run(watcher({"start", "on=12:callback", "raise=12", "poll"}));
+    INFO(added.text());
+    CHECK(contains(added.out, "called=12"));
+    Running running(watcher({"on=10:default-term", "start", "say=up", "until-term"}));
+    REQUIRE(running.says("up"));
+    running.signal(SIGUSR1);
+    REQUIRE(running.says("assigned"));
+    REQUIRE(eventually([&] { return !has(facts(running.pid()).caught, SIGTERM); }));
+    running.signal(SIGTERM);
+    CHECK(running.finish().status == 128 + SIGTERM);
+}
+
 // ---- G2 -----------------------------------------------------------------------------------------
 
 TEST_CASE("G2 callbacks run in the waiting thread, in normal context, with nothing blocked") {
@@ -286,6 +299,17 @@ TEST_CASE("G4 native_handle() becomes readable, and quiet again when it was poll
     std::string order;
     for (const std::string& line : lines(said.out)) order += line.substr(0, line.find(' ')) + " ";
     CHECK(order == "ready=0 ready=1 called=10 got=0 ready=0 ready=1 got=15 ready=0 ");
+}
+
+TEST_CASE("G4 native_handle() stays readable for what is left, also after an exception") {
+    const Outcome said =
+        run(watcher({"on=10:report", "on=12:report", "start", "raise=10", "raise=12", "poll",
+                     "native=0", "poll", "native=0", "on=10:throw", "on=12:callback", "raise=10",
+                     "raise=12", "poll-caught", "native=0", "poll", "native=0"}));
+    INFO(said.text());
+    std::string order;
+    for (const std::string& line : lines(said.out)) order += line.substr(0, line.find(' ')) + " ";
+    CHECK(order == "got=10 ready=1 got=12 ready=0 caught=from ready=1 called=12 got=0 ready=0 ");
 }
 
 TEST_CASE("G5 only what was asked for is touched, and stop() gives it back") {
@@ -602,6 +626,36 @@ TEST_CASE("G7 a recycled number: the new owner is not signalled") {
     CHECK(contains(said.out, "status=1"));
     CHECK(contains(said.out, "reload=7"));
     CHECK(contains(said.out, "alive"));
+}
+
+TEST_CASE("G7 a number that is recycled while the signal is on its way: nobody is hit") {
+    NEEDS_MOUNTS();
+    NEEDS_STRACE();
+    SKIP_UNLESS(!generic(), "without pidfd and record lock the time in between stays open");
+    const Daemon daemon;
+    // Held up once before the process is opened (asked again, it holds nothing) and once before the
+    // signal is sent (through the descriptor of the one that has ended).
+    daemon.dir.file(
+        "made.sh",
+        "$S start --pidfile $D/r.pid >/dev/null; p=$(cat $D/r.pid)\n"
+        "strace -qq -o /dev/null -e trace=$C -e inject=$C:delay_enter=1500000 "
+        "$V send=$D/r.pid,15 >$D/sent & s=$!; sleep 0.5; kill -9 $p\n"
+        "n=0; while [ $n -lt 200 ]; do echo $((p-1)) > /proc/sys/kernel/ns_last_pid || break;"
+        " sleep 1000 & c=$!; [ $c = $p ] && break; kill -9 $c; wait $c 2>/dev/null; n=$((n+1)); "
+        "done\n"
+        "[ \"$c\" = $p ] || echo no-recycling\n"
+        "wait $s; cat $D/sent; kill -0 $c && echo alive; kill -9 $c\n");
+    for (const char* calls : {"pidfd_open", "pidfd_send_signal,kill"}) {
+        Launch launch({"unshare", "-m", "-p", "-f", "--mount-proc", "sh", daemon.dir / "made.sh"});
+        launch.environment = {{"S", program("subject")}, {"V", program("victim")},
+                              {"D", daemon.dir.path()}, {"C", calls}};
+        launch.limit = std::chrono::seconds(120);
+        const Outcome said = run(launch);
+        INFO(calls, said.text());
+        SKIP_UNLESS(!contains(said.out, "no-recycling"), "the number did not come round");
+        CHECK(contains(said.out, "sent=0"));
+        CHECK(contains(said.out, "alive"));
+    }
 }
 
 // ---- G8, G9 -------------------------------------------------------------------------------------

@@ -67,6 +67,11 @@ struct Watcher {
                 say("first=" + std::to_string(signum));
                 assign(signum, [](int n) { say("second=" + std::to_string(n)); });
             };
+        if (text == "default-term")
+            return [this](int) {
+                signals->sigterm = daemonize::default_signal;
+                say("assigned");
+            };
         if (text == "slow")
             return [](int signum) {
                 say("begin=" + std::to_string(signum));
@@ -158,9 +163,17 @@ bool act_of_waiting(Watcher& w, const std::string& act, const std::string& value
 }
 
 bool act_of_throwing(Watcher& w, const std::string& act, const std::string& value) {
-    if (act != "throw-received" && act != "throw-in-loop") return false;
+    if (act != "throw-received" && act != "throw-in-loop" && act != "poll-caught") return false;
 #if VICTIM_EXCEPTIONS
     try {
+        if (act == "poll-caught") {
+            try {
+                say("got=" + std::to_string(w.handler().poll()));
+            } catch (const std::exception& error) {
+                say(std::string("caught=") + error.what());
+            }
+            return true;
+        }
         for (;;) {
             try {
                 w.handler().throw_received(value.empty() ? daemonize::Duration(0)
