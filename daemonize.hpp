@@ -252,8 +252,9 @@ public:
     PidFile& operator=(const PidFile&) = delete;
     ~PidFile();  // release(), in the process that acquired it
 
-    // Locks, then writes "PID\n". A lock of a proven daemon is waited for until `limit`; zero is
-    // one try. already_running, untrusted_pid_file, unproven_holder, timed_out, or the system's.
+    // Locks, then writes "PID\n". A lock of a proven daemon is waited for until `limit`, zero: not
+    // at all; one that nobody proves (a query's, a reader's, a start's) for at least a second.
+    // already_running, untrusted_pid_file, unproven_holder, timed_out, or the system's.
     void acquire(Duration limit = Duration(0));
     bool acquire(Duration limit, Error& error) noexcept;
     void release() noexcept;        // removes it if it is still ours, then unlocks
@@ -641,7 +642,7 @@ struct Lock {
     std::string path_here;  // the same file as this process reaches it; "": out of the jail
     Handle file;
     unsigned long long device = 0, inode = 0;
-    long owner = 0;  // the process whose PID is in it; 0: not written yet
+    std::atomic<long> owner{0};  // the process whose PID is in it; 0: not written yet
     Lock* next = nullptr;
     Receiver* receiver = nullptr;  // of signals, where they come by way of the file
 };
@@ -815,7 +816,7 @@ bool capture(int signum, const Wake& wake, Error& error);
 void release(int signum, const Wake& wake) noexcept;
 bool route(int signum, Route route, Error& error);  // without a SignalHandler
 bool take(int signum) noexcept;                     // one of those counted
-bool is_pending(int signum) noexcept;
+int pending(int signum) noexcept;                   // how many of those
 void drain(const Wake& wake) noexcept;
 void ring(const Wake& wake) noexcept;
 // The index of one that is ready, or:
@@ -1030,6 +1031,7 @@ std::string inside(const std::string& path, const std::string& jail) {
     while (!root.empty() && root.back() == '/') root.pop_back();
     if (root.empty()) return path;
     if (path.compare(0, root.size(), root) != 0) return std::string();
+    if ((path + "/").find("/../") != std::string::npos) return std::string();  // who knows where
     if (path.size() == root.size()) return "/";
     return path[root.size()] == '/' ? path.substr(root.size()) : std::string();
 }
@@ -1507,8 +1509,6 @@ bool check_paths(const DaemonContext& c, Error& error) {
                             std::make_pair("standard_error", &c.standard_error)}) {
         if (row.second->choice() == Stream::path_choice && row.second->path().empty())
             return invalid(error, row.first, "the path is empty; say null_stream");
-        if (!c.pidfile.empty() && row.second->path() == c.pidfile)
-            return invalid(error, row.first, "it is the PID file");
     }
     const Stream &out = c.standard_output, &err = c.standard_error;
     if (!out.path().empty() && out.path() == err.path() && out.truncates() != err.truncates())
@@ -1550,6 +1550,7 @@ bool make_absolute(os::Plan& plan, Error& error) {
         if (stream.choice() != Stream::path_choice) continue;
         std::string path = stream.path();
         if (!os::absolute(path, error)) return false;
+        if (path == plan.pidfile) return invalid(error, "standard stream", "it is the PID file");
         stream = stream.truncates() ? Stream::truncated(path) : Stream(path);
     }
     return true;
@@ -1662,7 +1663,7 @@ void describe_failure(os::Heard heard, const os::Report& report, Duration limit,
 
 // Waits for the verdict, then leaves no trace but a running daemon, or none at all.
 bool watch_over(Session& s, os::Launch* launch, Duration limit, Error& error) {
-    const os::Deadline deadline(limit == Duration(0) ? no_limit : limit);
+    const os::Deadline deadline(limit <= Duration(0) ? no_limit : limit);
     os::Report report;
     const os::Heard heard = os::hear(*launch, deadline, report);
     const bool accepted = heard == os::Heard::report && report.word == os::Report::ready;
@@ -1690,13 +1691,13 @@ void clean_up() {
 
 bool become(Session& s, DaemonContext& context, Error& error) {
     os::Plan& plan = s.plan;
-    if (!os::move_in(plan, s.lock, s.channel, error)) return false;           // 9, 10, 11
+    if (!os::move_in(plan, s.lock, s.channel, error)) return false;  // 9, 10, 11
+    the_daemon = &s;
+    os::at_exit(clean_up);
     if (!plan.pidfile.empty() && !enter_itself(s.lock, error)) return false;  // 12
     if (!run_privileged(context, error)) return false;                        // 13
     if (!os::change_identity(plan, s.lock, error)) return false;              // 14, 15
-    the_daemon = &s;
-    os::at_exit(clean_up);
-    return os::set_signals(plan, s.lock, error);  // 16
+    return os::set_signals(plan, s.lock, error);                              // 16
 }
 
 // What stdio holds, before an end by _exit. Not where other threads may hold a stream for ever.
@@ -1754,7 +1755,7 @@ void mark_open(Session& s, Role role) {
 }
 
 // The numbered steps of DESIGN-ordered start: options, lock, logs, detach, then one half each.
-bool start_session(Session& s, DaemonContext& context, bool kept, Error& error) {
+bool try_start(Session& s, DaemonContext& context, bool kept, Error& error) {
     s.exit_code = 1;
     s.by_hand = context.ready_by_hand || s.controlled;
     s.plan = os::Plan();
@@ -1811,6 +1812,13 @@ bool start_session(Session& s, DaemonContext& context, bool kept, Error& error) 
     return true;
 }
 
+// What a try that was repeated left in `error` is none of the caller's.
+bool start_session(Session& s, DaemonContext& context, bool kept, Error& error) {
+    const bool started = try_start(s, context, kept, error);
+    if (started) error = Error();
+    return started;
+}
+
 }  // namespace
 
 // ---- Signals ----
@@ -1840,6 +1848,7 @@ struct Watch {
     bool sync_one(Entry& entry, Error& error);
     void undo(Entry& entry);
     int dispatch(Entry& entry);
+    int serve(std::size_t index);
     int next();
     bool any_pending() const;
     void keep_alive(Duration interval);
@@ -1874,7 +1883,7 @@ bool Watch::sync(Error& error) {
 
 bool Watch::any_pending() const {
     for (const Entry& entry : entries)
-        if (entry.is_set && os::is_pending(entry.signum)) return true;
+        if (entry.is_set && os::pending(entry.signum) > 0) return true;
     return false;
 }
 
@@ -1886,30 +1895,45 @@ int Watch::dispatch(Entry& entry) {
     // The wake stays rung for what is left, also when the callback throws.
     struct Reminder {
         Watch& watch;
+        bool reloads;
         ~Reminder() {
+            if (reloads) os::tell_manager("READY=1");
             if (watch.any_pending()) os::ring(watch.wake);
         }
-    } reminder{*this};
-    const bool reloads = signum == signal_reload;
+    };
+    // READY=1 for the end of a reload must not be taken for the end of a start.
+    const bool reloads = signum == signal_reload && !(session && session->starting);
     if (reloads)
         os::tell_manager("RELOADING=1\nMONOTONIC_USEC=" +
                          pure::number(std::chrono::duration_cast<std::chrono::microseconds>(
                                           os::Deadline::Clock::now().time_since_epoch())
                                           .count()));
+    const Reminder reminder{*this, reloads};
     handler.callback()(signum);
-    if (reloads) os::tell_manager("READY=1");
+    return no_signal;
+}
+
+// Callbacks of one signal: those counted, and those that came while these ran. Not without end: a
+// flood must not keep an order to end waiting.
+int Watch::serve(std::size_t index) {
+    for (int round = 0; round < 2 && entries[index].is_set; ++round) {
+        for (int left = os::pending(entries[index].signum); left > 0; --left) {
+            if (!entries[index].is_set || !os::take(entries[index].signum)) break;
+            const int signum = dispatch(entries[index]);
+            if (signum != no_signal) return signum;
+        }
+    }
     return no_signal;
 }
 
 int Watch::next() {
-    for (std::size_t i = 0; i < entries.size(); ++i) {  // by index: a callback may call on()
-        while (entries[i].is_set && os::take(entries[i].signum)) {
-            const int signum = dispatch(entries[i]);
-            if (signum == no_signal) continue;
-            if (any_pending()) os::ring(wake);
-            return signum;
-        }
+    for (std::size_t i = 0; i < entries.size() && started; ++i) {  // by index: on() in a callback
+        const int signum = serve(i);
+        if (signum == no_signal) continue;
+        if (any_pending()) os::ring(wake);
+        return signum;
     }
+    if (started && any_pending()) os::ring(wake);
     return no_signal;
 }
 
@@ -2023,6 +2047,7 @@ int Control::live() const {
 int Control::start(Detach detach) const {
     Session& s = Session::of(context);
     Error error;
+    if (s.open()) return live();
     const Detach wish = context.detach_process;
     context.detach_process = detach;
     s.controlled = true;
@@ -2031,6 +2056,7 @@ int Control::start(Detach detach) const {
     if (!started) {
         if (!s.plan.inetd) complain(error.text);
 
+        flush(s.plan);
         if (error.code == errc::unsupported && s.exit_code == 1) os::leave(3);
         os::leave(s.exit_code);
     }
@@ -2200,7 +2226,10 @@ bool PidFile::acquire(Duration limit, Error& error) noexcept {
     }
     os::SignalHold hold;
     if (!detail::acquire(held_->lock, held_->plan, limit, hold, error)) return false;
-    if (enter_itself(held_->lock, error)) return true;
+    if (enter_itself(held_->lock, error)) {
+        error = Error();  // of a try that was repeated
+        return true;
+    }
     os::unlock(held_->lock, os::Removal::any);
     return false;
 }
@@ -2443,6 +2472,7 @@ void DaemonContext::fail(const std::string& message, int exit_code) noexcept {
     if (s.open() && s.starting) give_up(s, error, exit_code);
     if (!s.plan.inetd)
         os::print(2, (s.open() ? s.plan.program : os::program_name()) + ": " + message);
+    flush(s.plan);
     if (!s.open()) os::leave(pure::failure_code(exit_code));
     close();
     std::exit(pure::failure_code(exit_code));
@@ -3005,7 +3035,10 @@ std::string status_field(const std::string& text, const std::string& name) {
 struct Stat {
     bool there = false;
     char state = '?';
-    long parent = 0;
+    long parent = 0, threads = 0;
+    bool is_corpse() const noexcept {  // of the leader alone, others may live on
+        return (state == 'Z' || state == 'X') && threads <= 1;
+    }
     unsigned long long born = 0;
 };
 
@@ -3019,6 +3052,7 @@ Stat read_stat(long pid) {
     std::size_t at = name_end + 2;
     for (int field = 3; field <= 22 && at != std::string::npos; ++field) {
         if (field == 4) stat.parent = std::strtol(text.c_str() + at, nullptr, 10);
+        if (field == 20) stat.threads = std::strtol(text.c_str() + at, nullptr, 10);
         if (field == 22) stat.born = std::strtoull(text.c_str() + at, nullptr, 10);
         at = text.find(' ', at);
         if (at != std::string::npos) ++at;
@@ -3037,6 +3071,36 @@ bool write_all(int fd, const char* bytes, std::size_t size) {
     }
     return true;
 }
+
+// A write that fails says so by its result; the signal that it also made is taken away.
+class WithoutSignal {
+public:
+    explicit WithoutSignal(int signum) noexcept : signum_(signum) {
+        sigemptyset(&set_);
+        sigaddset(&set_, signum);
+        ::pthread_sigmask(SIG_BLOCK, &set_, &before_);
+        was_pending_ = is_pending_now();
+    }
+    ~WithoutSignal() {
+        const int saved = errno;
+        int consumed = 0;
+        if (!was_pending_ && is_pending_now()) ::sigwait(&set_, &consumed);
+        ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+        errno = saved;
+    }
+    WithoutSignal(const WithoutSignal&) = delete;
+    WithoutSignal& operator=(const WithoutSignal&) = delete;
+
+private:
+    bool is_pending_now() const noexcept {
+        sigset_t pending;
+        ::sigpending(&pending);
+        return sigismember(&pending, signum_) == 1;
+    }
+    int signum_;
+    bool was_pending_ = false;
+    sigset_t set_, before_;
+};
 
 sigset_t every_signal() {
     sigset_t set;
@@ -3067,16 +3131,17 @@ struct HeldLocks {
     HeldLocks& operator=(const HeldLocks&) = delete;
 };
 
+pid_t catcher = 0;                // the process that handles signals: a fork of it is another (G8)
 Channel* open_channel = nullptr;  // the daemon's, until ready
 void close_channel_in_child() noexcept;
 
 extern "C" {
-inline void daemonize_before_fork() {
+static void daemonize_before_fork() {
     while (held_locks_busy.test_and_set(std::memory_order_acquire)) {
     }
 }
-inline void daemonize_after_fork() { held_locks_busy.clear(std::memory_order_release); }
-inline void daemonize_in_child() {
+static void daemonize_after_fork() { held_locks_busy.clear(std::memory_order_release); }
+static void daemonize_in_child() {
     if (!own_fork) {
         for (Lock* lock = held_locks; lock; lock = lock->next) lock->file.close();
         held_locks = nullptr;
@@ -3430,8 +3495,9 @@ bool resolve(Plan& plan, const Account& uid, const Account& gid, bool initgroups
             return false;
     plan.watchdog = watchdog();  // WATCHDOG_PID is the caller's; so is LISTEN_PID
     const long sockets = std::strtol(environment("LISTEN_FDS").c_str(), nullptr, 10);
-    if (environment("LISTEN_PID") == pure::number(self()) && sockets > 0 && sockets < 65536)
-        plan.inherited_sockets = static_cast<int>(sockets);
+    if (environment("LISTEN_PID") != pure::number(self())) return true;
+    int& open = plan.inherited_sockets;  // as many as there are, whatever was claimed
+    while (open < sockets && ::fcntl(3 + open, F_GETFD) != -1) ++open;
     return true;
 }
 
@@ -3470,6 +3536,49 @@ bool look_at_own(const struct stat& st, Found& found) {
     return false;
 }
 
+// The way to a file as root walks it, symlinks and what they lead to included.
+struct Way {
+    bool is_roots = true;       // each step is root's, and nobody else can replace it
+    bool foreign_link = false;  // somebody else's symlink is on it
+};
+
+bool others_may_write(const struct stat& st) { return (st.st_mode & 022) != 0; }
+
+// In a sticky directory on the way nobody can replace what is root's; the last one must not be
+// sticky, for there a name may be planted that is not there yet.
+Way walk(const std::string& path) {
+    Way way;
+    std::string done = "/", rest = path.substr(0, path.rfind('/') + 1);
+    struct stat st;
+    for (int links = 0; !rest.empty();) {
+        const std::size_t slash = rest.find('/');
+        const std::string name = rest.substr(0, slash);
+        rest.erase(0, slash == std::string::npos ? slash : slash + 1);
+        if (name.empty() || name == ".") continue;
+        const std::string next = done + name;  // "..": whatever it leads to is looked at as well
+        const bool there = ::lstat(next.c_str(), &st) == 0;
+        if (!there || st.st_uid != 0) way.is_roots = false;
+        if (!there) return way;
+        if (!S_ISLNK(st.st_mode)) {
+            if (others_may_write(st) && !(st.st_mode & S_ISVTX)) way.is_roots = false;
+            done = next + "/";
+            continue;
+        }
+        way.foreign_link = way.foreign_link || st.st_uid != 0;
+        char target[4096];
+        const ssize_t n = ::readlink(next.c_str(), target, sizeof target);
+        if (n <= 0 || n == static_cast<ssize_t>(sizeof target) || ++links > 40) {
+            way.is_roots = false;
+            return way;
+        }
+        rest.insert(0, std::string(target, static_cast<std::size_t>(n)) + "/");
+        if (rest[0] == '/') done = "/";
+    }
+    if (::lstat(done.c_str(), &st) != 0 || st.st_uid != 0 || others_may_write(st))
+        way.is_roots = false;
+    return way;
+}
+
 // Opened where it is, made where it is not: never both in one call, which would follow a race.
 Handle open_pid_file(const Lock& lock, Purpose purpose, mode_t mode, bool& created) {
     const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
@@ -3491,6 +3600,9 @@ Handle open_pid_file(const Lock& lock, Purpose purpose, mode_t mode, bool& creat
 bool check_trust(const Lock& lock, Purpose purpose, const Plan& plan, const struct stat& st,
                  Error& error) {
     if (!is_trusted(st)) return untrusted(error, "cannot lock", lock.path, distrust(st));
+    if (::geteuid() == 0 && walk(lock.path).foreign_link)
+        return untrusted(error, "cannot lock", lock.path,
+                         "somebody else's symbolic link leads there");
     const bool targets = plan.sets_uid && st.st_uid == static_cast<uid_t>(plan.uid);
     if (::geteuid() != 0 || st.st_uid == 0 || targets || purpose != Purpose::start) return true;
     return untrusted(error, "cannot lock", lock.path,
@@ -3513,8 +3625,11 @@ Attempt lock_once(Lock& lock, Purpose purpose, const Plan& plan, bool& again, Er
         untrusted(error, "cannot lock", lock.path, "it is a symbolic link");
     else if (!opened)
         refused(error, errno == ENOENT ? "cannot create" : "cannot open", pure::path(lock.path));
-    if (!opened || again || (!created && !check_trust(lock, purpose, plan, st, error)))
+    if (!opened || again) return Attempt::failed;
+    if (!check_trust(lock, purpose, plan, st, error)) {
+        if (created) ::unlink(name);
         return Attempt::failed;
+    }
     while (::flock(file.fd(), LOCK_EX | LOCK_NB) != 0) {
         if (errno == EINTR) continue;
         if (errno == EWOULDBLOCK) return Attempt::held;
@@ -3559,6 +3674,7 @@ Attempt enter(Lock& lock, Error& error) {
             error.text += " (process " + pure::number(reader) + " holds a lock on it)";
         return busy ? Attempt::held : Attempt::failed;
     }
+    const WithoutSignal muffled(SIGXFSZ);  // RLIMIT_FSIZE is an error, not the end
     const std::string text = pure::pid_text(self());
     const ssize_t written = ::pwrite(lock.file.fd(), text.data(), text.size(), 0);
     if (written != static_cast<ssize_t>(text.size())) {
@@ -3677,36 +3793,6 @@ void close_channel_in_child() noexcept {
     if (open_channel) open_channel->end.close();
 }
 
-bool others_may_write(const struct stat& st) { return (st.st_mode & 022) != 0; }
-
-// Root writes only where root alone can have put the name: each step of the way to it, symlinks
-// included, is root's. In a sticky directory on the way nobody can replace what is root's; the
-// log's own must not be one, for there a name may be planted that is not there yet.
-bool is_roots_alone(const std::string& path) {
-    std::string done = "/", rest = path.substr(0, path.rfind('/') + 1);
-    struct stat st;
-    for (int links = 0; !rest.empty();) {
-        const std::size_t slash = rest.find('/');
-        const std::string name = rest.substr(0, slash);
-        rest.erase(0, slash == std::string::npos ? slash : slash + 1);
-        if (name.empty() || name == ".") continue;
-        const std::string next = done + name;  // "..": whatever it leads to is looked at as well
-        if (::lstat(next.c_str(), &st) != 0) return true;  // open() will fail, and say so
-        if (st.st_uid != 0) return false;
-        if (!S_ISLNK(st.st_mode)) {
-            if (others_may_write(st) && !(st.st_mode & S_ISVTX)) return false;
-            done = next + "/";
-            continue;
-        }
-        char target[4096];
-        const ssize_t n = ::readlink(next.c_str(), target, sizeof target);
-        if (n <= 0 || n == static_cast<ssize_t>(sizeof target) || ++links > 40) return false;
-        rest.insert(0, std::string(target, static_cast<std::size_t>(n)) + "/");
-        if (rest[0] == '/') done = "/";
-    }
-    return ::lstat(done.c_str(), &st) == 0 && st.st_uid == 0 && !others_may_write(st);
-}
-
 // A log, never blocking. For root neither a symlink nor a second name, which another could have put
 // there. `owner`: who shall be able to rotate a log that is new.
 bool open_log(const Stream& stream, int which, const Plan* owner, Handle& out, Error& error) {
@@ -3790,7 +3876,7 @@ bool open_streams(Plan& plan, Error& error) {
                 return false;
         } else if (stream.choice() == Stream::path_choice) {
             plan.late[which] =
-                plan.drops && plan.sets_uid && ::geteuid() == 0 && !is_roots_alone(stream.path());
+                plan.drops && plan.sets_uid && ::geteuid() == 0 && !walk(stream.path()).is_roots;
             if (!plan.late[which] && !open_target(plan, which, error)) return false;
         }
     }
@@ -3828,7 +3914,7 @@ int has_ended(pid_t pid, bool block, int& code) {
 }
 
 extern "C" {
-inline void daemonize_wake(int) {}  // its only use is to end a pselect()
+static void daemonize_wake(int) {}  // its only use is to end a pselect()
 }
 
 // The intermediate that stays (no subreaper, or a launcher that is kept) is the daemon's parent: it
@@ -3932,10 +4018,12 @@ Role detach(Plan& plan, Lock& lock, SignalHold& hold, Channel*& channel, Launch*
     mine->made_subreaper = !plan.kept && !manager_waits && set_subreaper(true);
     mine->stays = !mine->made_subreaper;
     own_fork = true;
+    const pid_t caller = ::getpid();
     const pid_t leader = mine->stays ? ::fork() : DAEMONIZE_LIGHT_FORK();
     if (leader == 0) {
         be_intermediate(channel->end.fd(), mine->channel.fd(), mine->stays, lock);
         own_fork = false;
+        if (catcher == caller) catcher = ::getpid();
         open_channel = channel;
         note(plan, "intermediate process", mine->stays ? "stayed until ready" : "left at once");
         delete mine;
@@ -4079,7 +4167,7 @@ void destroy(Launch& launch) {
 
 void settle(Launch*& launch, bool accepted) noexcept {
     if (accepted) {
-        launch->channel.close();
+        ::shutdown(launch->channel.fd(), SHUT_RDWR);  // also of a copy that a child of ours has
         reap(launch->leader);
     } else {
         destroy(*launch);
@@ -4109,6 +4197,22 @@ bool make_wake(Wake& wake, Error& error) {
         if (::fcntl(end->fd(), F_SETFL, O_NONBLOCK) != 0)
             return refused(error, "cannot set up", "a pipe for signals");
     return true;
+}
+
+// What else this process had locked stays behind, with the numbers of its descriptors: they are
+// about to be closed, and will soon be somebody else's.
+void leave_other_locks(const Lock& ours) {
+    const HeldLocks guard;
+    for (Lock** link = &held_locks; *link;) {
+        Lock* const lock = *link;
+        if (lock == &ours) {
+            link = &lock->next;
+            continue;
+        }
+        *link = lock->next;
+        lock->file.close();
+        lock->owner = 0;
+    }
 }
 
 bool renew_wakes(Error& error) {
@@ -4210,9 +4314,11 @@ const char* close_others(const std::vector<int>& keep) {
     return close_gap(first, INT_MAX) ? close_gap_name : close_without_range(keep);
 }
 
-bool without_core() {
+// A kernel that refuses the second leaves the first, which is what most go by.
+bool without_core(Plan& plan) {
     struct rlimit none = {0, 0};
-    return ::setrlimit(RLIMIT_CORE, &none) == 0 && set_undumpable();
+    if (!set_undumpable()) note(plan, "dumpable", last_error().message());
+    return ::setrlimit(RLIMIT_CORE, &none) == 0;
 }
 
 }  // namespace
@@ -4226,11 +4332,13 @@ bool move_in(Plan& plan, const Lock& lock, const Channel* channel, Error& error)
             if (closed ? !put(fd == 2 ? plan.null_device : target, fd) : !keeps && !put(target, fd))
                 return refused(error, "cannot set up descriptor", pure::number(fd));
         }
+        leave_other_locks(lock);
         note(plan, "other descriptors closed", close_others(kept_descriptors(plan, lock, channel)));
         if (!renew_wakes(error)) return false;
     }
     ::umask(static_cast<mode_t>(plan.umask));
-    return !plan.prevent_core || without_core() || refused(error, "cannot prevent", "core files");
+    return !plan.prevent_core || without_core(plan) ||
+           refused(error, "cannot prevent", "core files");
 }
 
 namespace {
@@ -4318,10 +4426,11 @@ void set_or_clear(const char* name, const std::string& value) {
         ::setenv(name, value.c_str(), 1);
 }
 
-void adopt_manager(Duration watchdog) noexcept;
+void adopt_manager(const Plan& plan) noexcept;
+void forget_manager() noexcept;  // in the environment
 
 void set_environment(const Plan& plan) {
-    adopt_manager(plan.watchdog);
+    forget_manager();
     if (plan.clear_environment) clear_environment(plan);
     if (plan.drops && plan.sets_uid) {
         set_or_clear("USER", plan.user);
@@ -4334,9 +4443,11 @@ void set_environment(const Plan& plan) {
 }  // namespace
 
 bool change_identity(Plan& plan, Lock& lock, Error& error) {
+    adopt_manager(plan);
     if (!drop(plan, lock, error)) return false;
     // A change of ids sets "dumpable" anew.
-    if (plan.prevent_core && !without_core()) return refused(error, "cannot prevent", "core files");
+    if (plan.prevent_core && !without_core(plan))
+        return refused(error, "cannot prevent", "core files");
     if (plan.no_new_privs && !set_no_new_privs())
         return refused(error, "cannot set", "no_new_privs");
     set_environment(plan);
@@ -4347,7 +4458,6 @@ namespace {
 
 Lock* terminable = nullptr;  // of the daemon, for `terminate`
 
-pid_t catcher = 0;  // the process that handles signals: a fork of it is another (G8)
 bool is_handled(int signum) noexcept;                      // by a SignalHandler
 bool route_below(int signum, Route wanted, Error& error);  // what stands when that stops
 
@@ -4429,7 +4539,7 @@ bool open_process(long pid, Identity& identity, Error& error) {
     identity.born = stat.born;
     const bool alive = !gone && (identity.handle || stat.there ||
                                  ::kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM);
-    if (alive && stat.state != 'Z' && stat.state != 'X') return true;
+    if (alive && !stat.is_corpse()) return true;
     return pure::fail(error, errc::not_running, "cannot open process", pure::number(pid),
                       "not running");
 }
@@ -4503,7 +4613,7 @@ namespace {
 // A zombie counts as gone: it holds nothing, and its parent may take its time.
 bool is_gone(const Identity& identity) {
     const Stat stat = read_stat(identity.pid);
-    if (stat.there) return stat.born != identity.born || stat.state == 'Z' || stat.state == 'X';
+    if (stat.there) return stat.born != identity.born || stat.is_corpse();
     return ::kill(static_cast<pid_t>(identity.pid), 0) != 0 && errno == ESRCH;
 }
 
@@ -4574,7 +4684,7 @@ bool ignored_by_us[NSIG];       // SIG_IGN that is not the user's
 extern "C" {
 // The asynchronous half: counts, and writes one byte (G2). In a forked child (G8) the signal is not
 // the parent's business: it is raised again with its default action.
-inline void daemonize_count(int signum) {
+static void daemonize_count(int signum) {
     const int saved = errno;
     if (::getpid() != catcher) {
         struct sigaction action;
@@ -4593,7 +4703,7 @@ inline void daemonize_count(int signum) {
     handlers_running.fetch_sub(1);
     errno = saved;
 }
-inline void daemonize_terminate(int signum) { os::terminate(signum); }
+static void daemonize_terminate(int signum) { os::terminate(signum); }
 }
 
 void own(struct sigaction& action, int signum, Route wanted) {
@@ -4704,7 +4814,7 @@ bool take(int signum) noexcept {
     return false;
 }
 
-bool is_pending(int signum) noexcept { return counts[signum].load() > 0; }
+int pending(int signum) noexcept { return counts[signum].load(); }
 
 void drain(const Wake& wake) noexcept {
     char bytes[256];
@@ -4790,6 +4900,7 @@ struct Manager {
     bool adopted = false;
     std::string address;
     Duration watchdog = no_limit;
+    Handle socket;  // connected before a jail hides the address
 };
 
 Manager& manager() {
@@ -4797,14 +4908,37 @@ Manager& manager() {
     return instance;
 }
 
-void adopt_manager(Duration watchdog) noexcept {
+Handle connect_manager(const std::string& address) {
+    struct sockaddr_un name;
+    const bool abstract = address[0] == '@';  // Linux
+    const std::size_t length = address.size() + (abstract ? 0 : 1);
+    if ((!abstract && address[0] != '/') || length > sizeof name.sun_path) return Handle();
+    std::memset(&name, 0, sizeof name);
+    name.sun_family = AF_UNIX;
+    std::memcpy(name.sun_path, address.data(), address.size());
+    if (abstract) name.sun_path[0] = '\0';
+    Handle socket(lift(make_socket()));
+    if (!socket) return socket;
+    without_sigpipe(socket.fd());
+    const struct timeval limit = {1, 0};  // a manager that hangs does not hang the daemon
+    ::setsockopt(socket.fd(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    const socklen_t size = static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path) + length);
+    const auto* to = reinterpret_cast<const struct sockaddr*>(&name);
+    return ::connect(socket.fd(), to, size) == 0 ? std::move(socket) : Handle();
+}
+
+// Before the jail, from where the address of the manager cannot be reached.
+void adopt_manager(const Plan& plan) noexcept {
     Manager& m = manager();
     if (!m.adopted) {
         m.address = environment("NOTIFY_SOCKET");
-        m.watchdog = watchdog;
+        m.watchdog = plan.watchdog;
         m.adopted = true;
     }
+    if (!plan.chroot_directory.empty() && !m.address.empty()) m.socket = connect_manager(m.address);
+}
 
+void forget_manager() noexcept {
     for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}) ::unsetenv(name);
 }
 
@@ -4816,27 +4950,14 @@ std::string environment(const char* name) {
 }
 
 bool tell_manager(const std::string& assignments) noexcept {
-    const std::string address =
-        manager().adopted ? manager().address : environment("NOTIFY_SOCKET");
-
-    struct sockaddr_un name;
-    if (address.empty() || (address[0] != '/' && address[0] != '@') ||
-        address.size() >= sizeof name.sun_path)
-        return false;
-    std::memset(&name, 0, sizeof name);
-    name.sun_family = AF_UNIX;
-    std::memcpy(name.sun_path, address.data(), address.size());
-    if (address[0] == '@') name.sun_path[0] = '\0';  // Linux: an abstract name
-    const Handle socket(lift(make_socket()));
-    if (!socket) return false;
-    without_sigpipe(socket.fd());
-    const struct timeval limit = {1, 0};  // a manager that hangs does not hang the daemon
-    ::setsockopt(socket.fd(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    const socklen_t size = static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path) +
-                                                  address.size() + (address[0] == '@' ? 0 : 1));
-    return ::sendto(socket.fd(), assignments.data(), assignments.size(), send_flags,
-                    reinterpret_cast<const struct sockaddr*>(&name),
-                    size) == static_cast<ssize_t>(assignments.size());
+    const Manager& m = manager();
+    const std::string address = m.adopted ? m.address : environment("NOTIFY_SOCKET");
+    const auto sent_by = [&](const Handle& socket) {
+        return socket && ::send(socket.fd(), assignments.data(), assignments.size(), send_flags) ==
+                             static_cast<ssize_t>(assignments.size());
+    };
+    if (sent_by(m.socket)) return true;
+    return !address.empty() && sent_by(connect_manager(address));
 }
 
 Duration watchdog() noexcept {
@@ -4847,19 +4968,10 @@ Duration watchdog() noexcept {
 
 // A reader that has gone (`start | true`) must not turn the status into 141.
 void print(int stream, const std::string& line) noexcept {
-    sigset_t pipe, before_it, pending;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    ::pthread_sigmask(SIG_BLOCK, &pipe, &before_it);
-    ::sigpending(&pending);
-    const bool was_pending = sigismember(&pending, SIGPIPE) == 1;
+    const WithoutSignal muffled(SIGPIPE);
     std::fflush(stdout);  // after what stdio holds
     const std::string text = line + "\n";
     write_all(stream, text.data(), text.size());
-    ::sigpending(&pending);
-    int consumed = 0;
-    if (!was_pending && sigismember(&pending, SIGPIPE) == 1) ::sigwait(&pipe, &consumed);
-    ::pthread_sigmask(SIG_SETMASK, &before_it, nullptr);
 }
 
 void at_exit(void (*function)()) noexcept {
@@ -6349,9 +6461,9 @@ bool take(int signum) noexcept {
     return true;
 }
 
-bool is_pending(int signum) noexcept {
+int pending(int signum) noexcept {
     const Dispositions table;
-    return table[signum].count > 0;
+    return static_cast<int>(table[signum].count);
 }
 
 void drain(const Wake& wake) noexcept { ::ResetEvent(raw(wake.readable)); }
