@@ -490,6 +490,15 @@ TEST_CASE("V1 a hung loop feeds no watchdog; poll() does, in time") {
     CHECK(service.manager.hears("WATCHDOG=1"));
 }
 
+TEST_CASE("V1 the watchdog is not fed more often than that, however often a loop polls") {
+    Service service;
+    Launch launch = service.launch({"open", "with-context", "start", "repeat=200", "poll"});
+    launch.environment.push_back({"WATCHDOG_USEC", "40000000"});
+    CHECK(run(launch).status == 0);
+    CHECK(service.manager.hears("STOPPING=1"));
+    CHECK(service.manager.times("WATCHDOG=1") == 1);
+}
+
 TEST_CASE("V1 a watchdog of another process is not fed; none without a manager") {
     Service service;
     Launch launch = service.launch({"open", "watchdog", "with-context", "start", "wait-for=300"});
@@ -508,8 +517,8 @@ TEST_CASE("V1 a watchdog of another process is not fed; none without a manager")
 
 TEST_CASE("V1 a failing send is never an error, and a manager that does not read blocks nobody") {
     for (const std::string& socket :
-         {std::string("/no/such/socket"), std::string("@nobody-there"), std::string(4000, 'x'),
-          std::string("relative"), std::string("@")}) {
+         {std::string("/no/such/socket"), std::string("@nobody-there"), std::string(4000, 'x'), "/" + std::string(4000, 'x'),
+          "/" + std::string(4000, 'x'), std::string("relative"), std::string("@")}) {
         Launch launch({program("watcher"), "open", "notify=STATUS=x", "say=alive"});
         launch.environment = no_manager;
         launch.environment.push_back({"NOTIFY_SOCKET", socket});
@@ -581,6 +590,26 @@ TEST_CASE("V2 in the foreground the program keeps its terminal: output, and Ctrl
     INFO(terminal.screen);
     CHECK(done.status == 0);
     CHECK_FALSE(exists(daemon.pidfile));
+}
+
+TEST_CASE("V2 a program in the foreground can be stopped, and ends with its terminal") {
+    for (const Strings& words : {Strings{"victim", "detach=no", "open", "say=up", "wait"},
+                                 Strings{"watcher", "control=run", "with-context", "start", "ready",
+                                         "say=up", "throw-out"}}) {
+        std::unique_ptr<Terminal> terminal(new Terminal);
+        const Daemon daemon;
+        Running running(
+            terminal->launch(Strings{program(words[0]), "pidfile=" + daemon.pidfile} +
+                             Strings(words.begin() + 1, words.end())));
+        REQUIRE(terminal->shows("up"));
+        const pid_t pid = running.pid();
+        REQUIRE(eventually([&] { return has(facts(pid).caught, SIGHUP); }));
+        CHECK_FALSE(has(facts(pid).ignored, SIGTSTP));
+        CHECK_FALSE(has(facts(pid).caught, SIGTSTP));
+        terminal.reset();  // the window is closed
+        CHECK(eventually([&] { return running.finished(); }));
+        CHECK_FALSE(exists(daemon.pidfile));
+    }
 }
 
 TEST_CASE("V2 a daemon started from a terminal has none, and lives on when it is closed") {

@@ -167,7 +167,7 @@ TEST_CASE("P2 locked by one who wrote another's number: nobody is named as the d
     const Descriptor reader = open_file(daemon.pidfile, O_RDONLY);
     REQUIRE(lock(reader));
     const Outcome launcher = daemon.start();
-    check_refused(launcher, {});
+    check_refused(launcher, {"no daemon has entered itself"});
     CHECK_FALSE(contains(launcher.err, "already running as process"));
 }
 

@@ -98,6 +98,11 @@ TEST_CASE("S10 with SIGCHLD, SIGTERM, SIGPIPE ignored or blocked by the caller")
     }
 }
 
+TEST_CASE("S10 with children whose ends the system collects (SA_NOCLDWAIT)") {
+    const Victim daemon;
+    check_failed(daemon, daemon.start({"no-corpses", "by-hand=1", "open", "_exit=7"}), 7, {"7"});
+}
+
 TEST_CASE("S10 with a descriptor limit of 2^30") {
     SKIP_UNLESS(!sanitized(), "the sanitizers ask getrlimit() before there is a dlsym()");
     const Scratch dir;
@@ -257,6 +262,9 @@ TEST_CASE("S12 explain() tells evidence, ids, paths and the fallbacks in use") {
     INFO(after);
     CHECK(contains(after, daemon.pidfile));
     CHECK(contains(after, daemon.log));
+    CHECK(contains(after, "started: detached, for "));
+    CHECK(contains(after, "working directory: '/'"));
+    CHECK(contains(after, "intermediate process: "));
     check_ends(daemon, 128 + SIGTERM);
     if (!has_program("deny")) return;
     check_started(daemon,
@@ -276,7 +284,8 @@ TEST_CASE("S12 explain() tells whom it dropped to, and the jail") {
     check_started(daemon, daemon.start({"user=number:61234", "group=number:61235", "chroot=" + jail,
                                         "open", "explain", "wait"}));
     REQUIRE(daemon.logs("explain: "));
-    for (const std::string& part : {std::string("61234"), std::string("61235"), jail}) {
+    for (const std::string& part : {std::string("61234"), std::string("61235"), jail,
+                                    std::string("supplementary groups: none")}) {
         INFO(slurp(daemon.log));
         CHECK(contains(slurp(daemon.log), part));
     }
@@ -343,6 +352,10 @@ TEST_CASE("S14 fork fails: the step and the cause, and the caller is as it was")
     CHECK(contains(kept.out, "state=same"));
     CHECK(kept.err == "");
     CHECK_FALSE(exists(daemon.pidfile));
+    Launch ignoring(denied(calls, daemon.words("", {"remember", "try", "compare"})));
+    ignoring.before_exec = [] { ignore(SIGCHLD); };
+    without_leak_check(ignoring);
+    CHECK(contains(run(ignoring).out, "state=same"));
 }
 
 TEST_CASE("S14 fork fails at the user's limit of processes") {

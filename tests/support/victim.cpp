@@ -355,7 +355,12 @@ int act_of_process(DaemonContext& context, const std::string& act, const std::st
         say("opened=" + std::to_string(open(value.c_str(), O_RDONLY)));
     else if (act == "handler")
         signal(static_cast<int>(number(value)), note_signal);
-    else if (act == "block") {
+    else if (act == "no-corpses") {
+        struct sigaction action;
+        std::memset(&action, 0, sizeof action);
+        action.sa_flags = SA_NOCLDWAIT;
+        sigaction(SIGCHLD, &action, nullptr);
+    } else if (act == "block") {
         sigset_t set;
         sigemptyset(&set);
         sigaddset(&set, static_cast<int>(number(value)));
