@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <cstdlib>
+
 using namespace expect;
 
 namespace {
@@ -167,6 +169,16 @@ TEST_CASE("L3 a FIFO without a reader is an error, not a start that hangs") {
     CHECK(launcher.took < patience() / 2);
 }
 
+TEST_CASE("L3 what is open as a log blocks as any other file: writers do not lose lines") {
+    const Victim daemon;
+    check_started(daemon, daemon.start({"core=1", "open", "wait"}));
+    const std::string info = slurp("/proc/" + std::to_string(daemon.pid()) + "/fdinfo/1");
+    INFO(info);
+    const std::size_t at = info.find("flags:");
+    REQUIRE(at != std::string::npos);
+    CHECK((std::strtol(info.c_str() + at + 6, nullptr, 8) & O_NONBLOCK) == 0);
+}
+
 TEST_CASE("L3 a log that cannot be opened: no daemon, no PID file") {
     const Daemon daemon;
     Strings words = daemon.words("start");
@@ -190,6 +202,15 @@ TEST_CASE("L4 SIGHUP re-opens the log by path after a rotation") {
     }
     send_signal(pid, SIGUSR1);
     CHECK(daemon.logs("usr1\n"));
+}
+
+TEST_CASE("L4 before ready 2 stays the launcher's, re-opened or not") {
+    const Victim daemon;
+    const Outcome launcher = daemon.start(
+        {"by-hand=1", "open", "reopen", "say-err=before ready", "ready", "say-err=after", "wait"});
+    CHECK(launcher.status == 0);
+    CHECK(launcher.err == "before ready\n");
+    CHECK(daemon.logs("after"));
 }
 
 TEST_CASE("L4 a stream that cannot be re-opened stays, and the error says which") {

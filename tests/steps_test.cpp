@@ -178,6 +178,12 @@ TEST_CASE("Step 13 a failing hook is a failed start") {
                  {"port 80 is taken"});
 }
 
+TEST_CASE("Step 13 a hook that throws is a failed start") {
+    const Victim daemon;
+    check_failed(daemon, daemon.start({"hook=throw=port 80 is taken", "open", "wait"}), 1,
+                 {"port 80 is taken"});
+}
+
 TEST_CASE("Step 14 the drop: real, effective and saved ids, groups of the user") {
     NEEDS_ROOT();
     const Daemon daemon;
@@ -193,8 +199,9 @@ TEST_CASE("Step 14 a bare number without a passwd entry has no groups") {
     const Victim daemon;
     const std::string place = daemon.dir.directory("open", 0777);
     const std::string file = "pidfile=" + place + "/d.pid";
-    Launch launch(
-        {program("victim"), file, "user=number:61234", "group=number:61235", "open", "wait"});
+    Launch launch({program("victim"), file, "stdout=" + place + "/log", "user=number:61234",
+                   "group=number:61235", "open", "env", "say=done", "wait"});
+    launch.environment = {{"USER", "somebody"}};
     launch.before_exec = [] {
         const gid_t callers = 4242;  // nothing of it may be left
         if (setgroups(1, &callers) != 0) _exit(123);
@@ -206,6 +213,8 @@ TEST_CASE("Step 14 a bare number without a passwd entry has no groups") {
     CHECK(seen.uids == std::vector<long>{61234, 61234, 61234, 61234});
     CHECK(seen.gids == std::vector<long>{61235, 61235, 61235, 61235});
     CHECK((seen.groups.empty() || seen.groups == std::vector<long>{61235}));
+    REQUIRE(eventually([&] { return contains(slurp(place + "/log"), "done"); }));
+    CHECK_FALSE(contains(slurp(place + "/log"), "env USER="));  // nobody has that number
 }
 
 TEST_CASE("Step 14 initgroups=false: no supplementary groups") {
@@ -251,6 +260,7 @@ TEST_CASE("Step 14 no way back: a kernel that lets the drop fail in silence is f
         INFO(call);
         const Outcome launcher = run(
             denied({std::string(call) + ":EPERM"}, daemon.words("start", {"--user", "nobody"})));
+        CHECK((launcher.status != 0 || std::string(call) != "setgroups"));
         if (launcher.status == 0) {
             // Another call did it: then it must have done it.
             CHECK(facts(daemon.pid()).uids == std::vector<long>(4, nobody));
@@ -260,6 +270,19 @@ TEST_CASE("Step 14 no way back: a kernel that lets the drop fail in silence is f
         } else {
             check_refused(launcher, {"Operation not permitted"});
         }
+    }
+}
+
+TEST_CASE("Step 14 no way back: calls that say that they did it, and did not") {
+    NEEDS_ROOT();
+    NEEDS_DENY();
+    const Daemon daemon;
+    for (const char* call : {"setresuid", "setresgid"}) {
+        INFO(call);
+        check_failed(daemon,
+                     run(denied({std::string(call) + ":DONE"},
+                                daemon.words("start", {"--user", "nobody"}))),
+                     1, {"cannot drop privileges"});
     }
 }
 
@@ -354,6 +377,17 @@ TEST_CASE("Step 16 a handler that the program set before stays") {
     const Victim daemon;
     check_started(daemon, daemon.start({"handler=10", "open", "wait"}));
     CHECK(has(facts(daemon.pid()).caught, SIGUSR1));
+    const Victim other;
+    check_started(other, other.start({"handler=15", "open", "wait"}));
+    send_signal(other.pid(), SIGTERM);
+    CHECK(run({{program("victim"), "status=" + other.pidfile}}).status == 0);
+    CHECK(alive(other.pid()));
+}
+
+TEST_CASE("Step 16 a SIGTERM sent during a start in the foreground leaves no file either") {
+    const Victim daemon;
+    CHECK(daemon.start({"detach=no", "hook=raise=15", "open", "wait"}).status == 128 + SIGTERM);
+    CHECK_FALSE(exists(daemon.pidfile));
 }
 
 TEST_CASE("Step 16 signal_map: ignore, default, terminate") {
@@ -571,7 +605,7 @@ TEST_CASE("S16 LISTEN_FDS: the sockets stay on every path, LISTEN_PID follows th
     for (const char* detach : {"detach=yes", "detach=no"}) {
         Launch launch({program("victim"), "pidfile=" + daemon.pidfile, "core=1", detach,
                        std::string("stdout=") + (contains(detach, "no") ? "keep" : daemon.log),
-                       "open", "env", "say=done", "wait"});
+                       "clear-environment=1", "open", "env", "say=done", "wait"});
         launch.before_exec = [&file] {
             place(file, 3);
             place(file, 4);

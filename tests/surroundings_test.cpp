@@ -322,6 +322,16 @@ TEST_CASE("S13 a launcher killed before ready leaves no daemon and no PID file")
     CHECK(eventually([] { return descendants().empty(); }));
 }
 
+TEST_CASE("S13 a kept launcher killed before ready leaves neither daemon nor intermediate") {
+    const Victim daemon;
+    Running launcher(daemon.launch({"by-hand=1", "try", "say=up", "sleep=300", "ready", "wait"}));
+    REQUIRE(daemon.logs("up"));
+    launcher.signal(SIGKILL);
+    launcher.finish();
+    CHECK(eventually([] { return descendants().empty(); }));
+    CHECK_FALSE(exists(daemon.pidfile));
+}
+
 TEST_CASE("S13 while it waits the launcher has its caller's mask and dispositions") {
     SKIP_UNLESS(!sanitized(), "the sanitizers have handlers of their own");
     const Victim daemon;

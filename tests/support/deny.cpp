@@ -23,10 +23,12 @@ int error_number(const std::string& name) {
         int number;
     } known[] = {{"ENOSYS", ENOSYS}, {"EPERM", EPERM},   {"EAGAIN", EAGAIN}, {"EACCES", EACCES},
                  {"EINVAL", EINVAL}, {"ENOLCK", ENOLCK}, {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM},
-                 {"EIO", EIO},       {"ENOSPC", ENOSPC}, {"ENFILE", ENFILE}};
+                 {"EIO", EIO},       {"ENOSPC", ENOSPC}, {"ENFILE", ENFILE},
+                 {"DONE", 0}};  // it does nothing and says that it did
     for (const auto& one : known)
         if (name == one.name) return one.number;
-    return std::atoi(name.c_str());
+    const int number = std::atoi(name.c_str());
+    return number > 0 ? number : -1;
 }
 
 bool deny(scmp_filter_ctx filter, const std::string& rule) {
@@ -34,7 +36,7 @@ bool deny(scmp_filter_ctx filter, const std::string& rule) {
     if (colon == std::string::npos) return false;
     const int call = seccomp_syscall_resolve_name(rule.substr(0, colon).c_str());
     const int error = error_number(rule.substr(colon + 1, second - colon - 1));
-    if (error <= 0) return false;
+    if (error < 0) return false;
     if (call == __NR_SCMP_ERROR) return true;
     const std::uint32_t action = SCMP_ACT_ERRNO(static_cast<unsigned>(error));
     if (second == std::string::npos) return seccomp_rule_add(filter, action, call, 0) == 0;
