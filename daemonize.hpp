@@ -2009,6 +2009,7 @@ struct Control {
     int start(Detach detach) const;
     int live() const;
     int stop() const;
+    int restart() const;
     int reload() const;
     int status() const;
     int perform(Verb verb) const;
@@ -2087,6 +2088,18 @@ int Control::stop() const {
     }
 }
 
+// A file that nobody has locked is in nobody's way, whatever it holds (P1).
+int Control::restart() const {
+    Error error;
+    std::string path;
+    os::Found found;
+    const bool is_free = absolute_copy(context.pidfile, path, error) &&
+                         os::look(path, found, error) && !found.locked;
+    if (is_free) say("not running");
+    const int stopped = is_free ? 0 : stop();
+    return stopped == 0 ? start(context.detach_process) : stopped;
+}
+
 int Control::reload() const {
     Error error;
     if (send(context.pidfile, signal_reload, error)) {
@@ -2117,10 +2130,8 @@ int Control::perform(Verb verb) const {
             return status();
         case Verb::help:
             return usage(1);
-        case Verb::restart: {
-            const int stopped = stop();
-            return stopped == 0 ? start(context.detach_process) : stopped;
-        }
+        case Verb::restart:
+            return restart();
         default:
             return usage(2);
     }
@@ -3810,8 +3821,13 @@ bool open_log(const Stream& stream, int which, const Plan* owner, Handle& out, E
         if (!file && errno == EEXIST) file = Handle(lift(::open(path.c_str(), flags)));
     }
     struct stat st;
-    if (!file || ::fstat(file.fd(), &st) != 0)
-        return refused(error, "cannot open", pure::path(path));
+    if (!file || ::fstat(file.fd(), &st) != 0) {
+        const bool link = root && errno == ELOOP, fifo = errno == ENXIO;
+        return pure::fail(error, last_error(), "cannot open", pure::path(path),
+                          link   ? "it is a symbolic link, which root does not follow"
+                          : fifo ? "it is a FIFO that nobody reads, or a device that is not there"
+                                 : "");
+    }
     if (root && !S_ISCHR(st.st_mode) && !(S_ISREG(st.st_mode) && st.st_nlink == 1))
         return pure::fail(error, std::make_error_code(std::errc::permission_denied), "cannot open",
                           pure::path(path),

@@ -220,6 +220,28 @@ TEST_CASE("C2 the process is gone and a stopped launcher keeps its duplicate: no
     launcher.finish();
 }
 
+TEST_CASE("C2 a killed daemon's file that a stopped launcher keeps locked is waited for and removed") {
+    SKIP_UNLESS(!generic(), "POSIX does not tell a process from the corpse that its parent keeps");
+    const Victim daemon;
+    Running launcher(daemon.launch({"by-hand=1", "handler=15", "open", "say=open", "sleep=400",
+                                    "ready", "say=ready", "wait"}));
+    REQUIRE(daemon.logs("open"));
+    const pid_t pid = daemon.pid();
+    launcher.signal(SIGSTOP);
+    REQUIRE(daemon.logs("ready"));
+    Running stop(Launch({program("subject"), "stop", "--timeout", "0.3", "--pidfile",
+                         daemon.pidfile}));
+    CHECK(gone(pid));
+    eventually([&] { return stop.finished(); }, Millis(100));
+    CHECK_FALSE(stop.finished());
+    launcher.signal(SIGCONT);
+    const Outcome done = stop.finish();
+    INFO(done.text());
+    CHECK(done.status == 0);
+    CHECK_FALSE(exists(daemon.pidfile));
+    launcher.finish();
+}
+
 TEST_CASE("C2 another daemon has the lock by then: it says so and kills nobody") {
     const Daemon daemon;
     REQUIRE(daemon.start({"--term-delay-ms", "600"}).status == 0);
@@ -448,5 +470,17 @@ TEST_CASE("C6 a verb that needs a PID file and has none: status 2") {
         INFO(said.text());
         CHECK(said.status == 2);
         CHECK(lines(said.err).size() >= 1);
+    }
+}
+
+TEST_CASE("C4 P1 restart over a file that nobody has locked is a start, whatever it holds") {
+    const Daemon daemon;
+    for (const char* content : {"garbage\n", "0\n", "\n", "99999999999999999\n"}) {
+        daemon.dir.file("d.pid", content);
+        const Outcome said = daemon.verb("restart");
+        INFO(said.text());
+        CHECK(said.status == 0);
+        CHECK(daemon.verb("status").status == 0);
+        CHECK(daemon.verb("stop").status == 0);
     }
 }
