@@ -460,6 +460,17 @@ TEST_CASE("P7 a forked child without exec has no part of the lock either") {
         eventually([&] { return !is_locked(daemon.pidfile); }, Millis(3000)));  // it may lag behind
 }
 
+TEST_CASE("P7 nor has a program that is started without fork() (posix_spawn, system)") {
+    const Victim daemon;
+    check_started(daemon, daemon.start({"open", "system=sleep 300 & echo child=$!", "wait"}));
+    const pid_t child = static_cast<pid_t>(to_long(daemon.logged("child")));
+    REQUIRE(child > 1);
+    send_signal(daemon.pid(), SIGKILL);
+    REQUIRE(ended(daemon.pid()) == 128 + SIGKILL);
+    REQUIRE(alive(child));
+    CHECK_FALSE(is_locked(daemon.pidfile));
+}
+
 TEST_CASE("P7 a PidFile by itself: its children do not keep the lock") {
     const Scratch dir;
     Running holder(Launch({program("victim"), "own-child", "acquire-hold=" + (dir / "p.pid")}));
@@ -503,6 +514,13 @@ TEST_CASE("P8 release removes the file and unlocks") {
     CHECK(contains(said.out, "path=" + (dir / "p.pid")));
     CHECK(contains(said.out, "\nheld=0"));
     CHECK(dir.names().empty());
+}
+
+TEST_CASE("P8 after release nothing of it is open") {
+    const Scratch dir;
+    Running holder(Launch({program("victim"), "acquire=" + (dir / "p.pid"), "say=done", "wait"}));
+    REQUIRE(holder.says("done"));
+    for (const auto& open : descriptors(holder.pid())) CHECK_FALSE(contains(open.second, "p.pid"));
 }
 
 TEST_CASE("P8 the path of a PidFile is absolute, as of its making") {
@@ -590,6 +608,24 @@ TEST_CASE("P9 the default path of others: XDG_STATE_HOME, else ~/.local/state, m
     CHECK(contains(said.out, "daemonize-test.pid"));
     CHECK((stat_of(state + "/new").st_mode & 07777) == 0700);
     CHECK_FALSE(contains(said.out, "=/tmp/daemonize-test.pid"));
+}
+
+TEST_CASE("P9 without XDG_STATE_HOME it is in the home of the passwd entry, whatever HOME says") {
+    NEEDS_MOUNTS();
+    SKIP_UNLESS(has_tool("setpriv"), "needs setpriv");
+    const Scratch dir;
+    const std::string home = dir.directory("home", 0700);
+    REQUIRE(chown(home.c_str(), nobody, nobody) == 0);
+    dir.file("passwd", "nobody:x:65534:65534::" + home + ":/bin/sh\n");
+    Launch launch({"unshare", "-m", "sh", "-c",
+                   "mount --bind " + (dir / "passwd") + " /etc/passwd && exec setpriv " +
+                       "--reuid 65534 --regid 65534 --clear-groups " + program("victim") +
+                       " default=daemonize-test"});
+    launch.environment = {{"XDG_STATE_HOME", "-"}, {"HOME", "/tmp"}};
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(contains(said.out,
+                   "default=" + home + "/.local/state/daemonize-test.pid error=none"));
 }
 
 TEST_CASE("P9 a default directory that is not the user's own is refused") {

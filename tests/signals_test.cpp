@@ -2,6 +2,7 @@
 #include "support/expect.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 
 #include <cerrno>
@@ -579,6 +580,34 @@ TEST_CASE("G7 root signals through a user's file only that user's own process") 
     launch.before_exec = become_nobody;
     REQUIRE(run(launch).status == 0);
     CHECK(contains(send(file, SIGTERM).out, "sent=1"));
+}
+
+TEST_CASE("G7 root signals no set-uid program that the user has put behind his file") {
+    NEEDS_ROOT();
+    SKIP_UNLESS(!generic(), "the holder is told from its record lock");
+    const Scratch dir;
+    const std::string file = dir.directory("open", 0777) + "/s.pid", program_of_root = dir / "s";
+    REQUIRE(run({{"cp", "/bin/sleep", program_of_root}}).status == 0);
+    REQUIRE(chmod(program_of_root.c_str(), 04755) == 0);
+    Launch launch({program_of_root, "100"});
+    launch.before_exec = [file] {  // both locks survive the exec
+        become_nobody();
+        const int number = ::open(file.c_str(), O_RDWR | O_CREAT, 0644);
+        struct flock record;
+        std::memset(&record, 0, sizeof record);
+        record.l_type = F_WRLCK;
+        record.l_start = 0x40000000;
+        record.l_len = 1;
+        if (flock(number, LOCK_EX) != 0 || fcntl(number, F_SETLK, &record) != 0) _exit(123);
+        dprintf(number, "%d\n", static_cast<int>(getpid()));
+    };
+    Running stranger(launch);
+    REQUIRE(eventually([&] { return facts(stranger.pid()).uids == std::vector<long>{nobody, 0, 0, 0} ||
+                                    stranger.finished(); }, Millis(3000)));
+    const Outcome said = send(file, SIGTERM);
+    INFO(said.text());
+    CHECK(contains(said.out, "sent=0 error=untrusted_pid_file"));
+    CHECK(alive(stranger.pid()));
 }
 
 TEST_CASE("G7 the record lock, dropped by the daemon's own open and close, is taken again") {
