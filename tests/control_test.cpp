@@ -421,7 +421,7 @@ TEST_CASE("C6 without permission: stop and reload say so with status 4, and do n
     NEEDS_ROOT();
     const Daemon daemon;
     REQUIRE(daemon.start().status == 0);
-    for (const char* verb : {"stop", "reload"}) {
+    for (const char* verb : {"stop", "reload", "restart"}) {
         Launch launch(daemon.words(verb));
         launch.before_exec = become_nobody;
         const Outcome said = run(launch);
@@ -439,6 +439,11 @@ TEST_CASE("C6 start: the daemon's own code, 1 refused, 124 at the limit") {
     CHECK(daemon.start({"--ready-timeout", "0.3", "--ready-delay-ms", "60000"}).status == 124);
     CHECK(daemon.start().status == 0);
     CHECK(daemon.start().status == 1);
+}
+
+TEST_CASE("C6 what is not available here: 3") {
+    const Victim daemon;
+    check_failed(daemon, daemon.start({"replace-arguments=1", "control=start"}), 3, {"arguments"});
 }
 
 TEST_CASE("C6 the exit status of the body is the daemon's, and that of run") {

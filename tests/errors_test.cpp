@@ -203,8 +203,16 @@ TEST_CASE("Bad input: an impossible umask, mode or limit") {
     for (const char* umask_text : {"1777", "100000", "-5"})
         check_failed(daemon, daemon.start({"--umask", umask_text}), 1, {"umask"});
     const Victim program_itself;
-    check_failed(program_itself, program_itself.start({"mode=77777", "open", "wait"}), 1, {"mode"});
+    for (const char* mode : {"mode=77777", "mode=666", "mode=200"})
+        check_failed(program_itself, program_itself.start({mode, "open", "wait"}), 1, {"mode"});
     CHECK(daemon.dir.names().empty());
+}
+
+TEST_CASE("Bad input: a path with a zero byte; a number that has neither a group nor an entry") {
+    const Victim daemon;
+    check_failed(daemon, daemon.start({"set-path-nul", "open", "wait"}), 1, {"zero byte"});
+    check_failed(daemon, daemon.start({"user=number:61234", "open", "wait"}), 1,
+                 {"61234", "gid"});
 }
 
 TEST_CASE("Bad input: a descriptor to preserve, or for a stream, that is not open") {

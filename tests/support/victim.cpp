@@ -394,6 +394,8 @@ int act_of_telling(DaemonContext& context, const std::string& act, const std::st
         say("payload-hex=" + report::hex(context.payload));
     else if (act == "set-payload-nul")
         context.payload = std::string("a\0b\n\xff", 5);
+    else if (act == "set-path-nul")
+        context.working_directory = std::string("/\0x", 3);
     else if (act == "set-payload-size")
         context.payload = std::string(static_cast<std::size_t>(number(value)), 'p');
     else if (act == "payload-size")
@@ -429,7 +431,7 @@ int act_of_others(const std::string& act, const std::string& value) {
             report::describe(error));
         if (act == "acquire-hold" && got) pause_for_ever();
         file.release();
-        say("held=" + std::to_string(file.is_held()));
+        say("held=" + std::to_string(file.is_held()) + " fds: " + report::open_descriptors());
     } else if (act == "alone-or-fail") {  // until "alone-no-more", or the end
         only_one = new daemonize::PidFile(path);
         // A moment's patience: terminate removes the PID file just before it ends the process.
