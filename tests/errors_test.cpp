@@ -215,6 +215,12 @@ TEST_CASE("Bad input: a path with a zero byte; a number that has neither a group
                  {"61234", "gid"});
 }
 
+TEST_CASE("Bad input: a log that is the PID file") {
+    const Victim daemon;
+    check_failed(daemon, daemon.start({"stdout=" + daemon.pidfile, "open", "wait"}), 1,
+                 {"PID file"});
+}
+
 TEST_CASE("Bad input: a descriptor to preserve, or for a stream, that is not open") {
     const Daemon daemon;
     check_failed(daemon, daemon.start({"--preserve-fd", "77"}), 1, {"77", "Bad file descriptor"});

@@ -122,6 +122,24 @@ TEST_CASE("L1 a directory that the target made a symlink of is not root's alone"
     CHECK(stat_of(roots + "/d.log").st_uid == nobody);
 }
 
+TEST_CASE("L1 with a drop, where others may write a directory on the way, the target opens") {
+    NEEDS_ROOT();
+    const Daemon daemon;
+    const std::string theirs = daemon.dir.file("theirs.log", "");
+    give(theirs, nobody, nobody);
+    daemon.dir.directory("open", 0777);
+    daemon.dir.directory("open/sub", 0755);
+    for (const char* name : {"open/d.log", "open/sub/d.log"}) {
+        INFO(name);
+        Strings words = daemon.words("start", {"--user", "nobody"});
+        words[5] = daemon.dir / name;
+        REQUIRE(symlink(theirs.c_str(), words[5].c_str()) == 0);  // root itself would not follow it
+        check_started(daemon, run(words));
+        send_signal(daemon.pid(), SIGTERM);
+        gone(daemon.pid());
+    }
+}
+
 TEST_CASE("L2 a log that the start created belongs to the target") {
     NEEDS_ROOT();
     const Daemon daemon;
