@@ -129,7 +129,8 @@ TEST_CASE("L1 with a drop, where others may write a directory on the way, the ta
     give(theirs, nobody, nobody);
     daemon.dir.directory("open", 0777);
     daemon.dir.directory("open/sub", 0755);
-    for (const char* name : {"open/d.log", "open/sub/d.log"}) {
+    daemon.dir.directory("sticky", 01777);
+    for (const char* name : {"open/d.log", "open/sub/d.log", "sticky/d.log"}) {
         INFO(name);
         Strings words = daemon.words("start", {"--user", "nobody"});
         words[5] = daemon.dir / name;
