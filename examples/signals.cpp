@@ -4,8 +4,9 @@
 //     SIGHUP           the same, and counts from nothing again
 //     SIGINT, SIGTERM  says it once more and ends
 //
-// No daemon: a SignalHandler by itself, in an event loop of one's own. native_handle() is one more
-// descriptor to poll; what the signals do happens inside poll(), in normal context.
+// Exit status 1: a read or a write failed. No daemon: a SignalHandler by itself, in an event loop
+// of one's own. native_handle() is one more descriptor to poll; what the signals do happens inside
+// poll(), in normal context.
 #define DAEMONIZE_IMPLEMENTATION
 #include "daemonize.hpp"
 
@@ -20,24 +21,29 @@
 namespace {
 
 unsigned long long bytes = 0, reads = 0;
+int status = 0;
 
 void tell() { std::fprintf(stderr, "signals: %llu bytes in %llu reads\n", bytes, reads); }
 
-// False at the end of the input and where the output takes no more.
+bool failed(const char* what) {
+    std::fprintf(stderr, "signals: cannot %s: %s\n", what, std::strerror(errno));
+    status = 1;
+    return false;
+}
+
+// False at the end of the input and where either end fails.
 bool copy_piece() {
     char piece[65536];
     const ssize_t got = read(0, piece, sizeof piece);
     if (got < 0 && errno == EINTR) return true;
-    if (got <= 0) return false;
+    if (got < 0) return failed("read");
+    if (got == 0) return false;
     bytes += static_cast<unsigned long long>(got);
     ++reads;
     for (ssize_t done = 0; done < got;) {
         const ssize_t n = write(1, piece + done, static_cast<std::size_t>(got - done));
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) {
-            std::fprintf(stderr, "signals: cannot write: %s\n", std::strerror(errno));
-            return false;
-        }
+        if (n < 0) return failed("write");
         done += n;
     }
     return true;
@@ -62,5 +68,5 @@ int main() {
         if (sources[0].revents != 0) more = copy_piece();
     }
     tell();
-    return 0;
+    return status;
 }
