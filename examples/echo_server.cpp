@@ -25,7 +25,7 @@
 
 namespace {
 
-int port = 7;
+unsigned short port = 0;
 int listener = -1;
 unsigned long served = 0;
 
@@ -35,7 +35,7 @@ void bind_port(daemonize::DaemonContext& daemon) {
     std::memset(&address, 0, sizeof address);
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(static_cast<unsigned short>(port));
+    address.sin_port = htons(port);
 
     const int on = 1;
     listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -68,13 +68,15 @@ bool serve(Client& client) {
     return true;
 }
 
-void take_client(std::vector<Client>& clients) {
+// False when there is none: gone again, or no descriptor is left for him.
+bool take_client(std::vector<Client>& clients) {
     const int fd = accept(listener, nullptr, nullptr);
-    if (fd < 0) return;  // gone again, or no descriptor left: asked again in the next round
+    if (fd < 0) return false;
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     fcntl(fd, F_SETFL, O_NONBLOCK);
     clients.push_back(Client{fd, std::string()});
     ++served;
+    return true;
 }
 
 void say(const char* what) {
@@ -95,14 +97,14 @@ int echo(daemonize::DaemonContext& daemon) {
     const int round = interval == daemonize::no_limit ? -1 : static_cast<int>(interval.count());
     std::vector<Client> clients;
     std::vector<pollfd> sources;
-    for (;;) {
+    for (bool pauses = false;;) {  // whom it cannot take would wake it without end
         sources.assign(1, pollfd{static_cast<int>(signals.native_handle()), POLLIN, 0});
-        sources.push_back(pollfd{listener, POLLIN, 0});
+        sources.push_back(pollfd{pauses ? -1 : listener, POLLIN, 0});
         for (const Client& client : clients) {
             const short wanted = client.pending.empty() ? POLLIN : POLLOUT;
             sources.push_back(pollfd{client.fd, wanted, 0});
         }
-        if (::poll(sources.data(), static_cast<nfds_t>(sources.size()), round) < 0 &&
+        if (::poll(sources.data(), static_cast<nfds_t>(sources.size()), pauses ? 100 : round) < 0 &&
             errno != EINTR)
             daemon.fail(std::string("cannot poll: ") + std::strerror(errno));
         if (signals.poll() != daemonize::no_signal) break;
@@ -112,7 +114,7 @@ int echo(daemonize::DaemonContext& daemon) {
             close(clients[i].fd);
             clients.erase(clients.begin() + static_cast<std::ptrdiff_t>(i));
         }
-        if (sources[1].revents != 0) take_client(clients);
+        pauses = sources[1].revents != 0 && !take_client(clients);
     }
     say("ended");
     return 0;
@@ -127,6 +129,7 @@ int wrong(const char* text, const char* word) {
 
 int main(int argc, char** argv) {
     const bool root = geteuid() == 0;
+    const char* port_word = "7";
     daemonize::DaemonContext context;
     if (root) {
         context.uid = "nobody";
@@ -137,7 +140,7 @@ int main(int argc, char** argv) {
         if (i + 1 == argc) return wrong("an option that is unknown or lacks its value", argv[i]);
         const char* const value = argv[i + 1];
         if (option == "--port")
-            port = std::atoi(value);
+            port_word = value;
         else if (option == "--user")
             context.uid = value;
         else if (option == "--pidfile")
@@ -147,7 +150,11 @@ int main(int argc, char** argv) {
         else
             return wrong("unknown option", argv[i]);
     }
-    if (port < 1 || port > 65535) return wrong("no port", std::to_string(port).c_str());
+    char* end = nullptr;
+    const long number = std::strtol(port_word, &end, 10);
+    if (*port_word == '\0' || *end != '\0' || number < 1 || number > 65535)
+        return wrong("no port", port_word);
+    port = static_cast<unsigned short>(number);
 
     daemonize::Error error;
     if (context.pidfile.empty() && argc > 1 && argv[1][0] != '-')  // not for --help
