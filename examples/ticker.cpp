@@ -16,8 +16,10 @@
 namespace {
 
 std::string default_log(const std::string& pidfile) {
-    if (pidfile.find("run/ticker.pid") != std::string::npos) return "/var/log/ticker.log";
-    return pidfile.substr(0, pidfile.rfind('.')) + ".log";
+    for (const char* roots : {"/run/ticker.pid", "/var/run/ticker.pid"})
+        if (pidfile == roots) return "/var/log/ticker.log";
+    const std::size_t end = pidfile.size() < 4 ? 0 : pidfile.size() - 4;
+    return (pidfile.substr(end) == ".pid" ? pidfile.substr(0, end) : pidfile) + ".log";
 }
 
 void print_line(unsigned long number) {
