@@ -4,13 +4,14 @@
 //
 // Beyond the original: the shell that typed it is told if the command cannot be run; a command that
 // keeps ending soon after its start is restarted at growing intervals, up to five minutes.
-// Exit status: 2 usage or a PID file, 3 already running, 4 to 6 a bad -s, -l, -m, 127 the command
-// cannot be run, 1 anything else that keeps it from starting.
+// Exit status: 2 usage or a PID file, 3 already running, 4 to 6 a bad -s, -l, -m, 7 the output
+// file, 127 the command cannot be run, 1 anything else that keeps it from starting.
 #define DAEMONIZE_IMPLEMENTATION
 #include "daemonize.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -31,6 +32,7 @@ namespace {
 
 using daemonize::DaemonContext;
 using daemonize::Duration;
+using daemonize::errc;
 using Clock = std::chrono::steady_clock;
 
 constexpr Duration longest_delay = std::chrono::minutes(5);
@@ -60,7 +62,7 @@ const char* const usage =
     "              [-R restart_delay] [-C restart_count] command [arguments ...]";
 
 [[noreturn]] void refuse(int status, const std::string& text) {
-    std::fprintf(stderr, "daemon: %s\n", text.c_str());
+    std::fprintf(stderr, "%s%s\n", text == usage ? "" : "daemon: ", text.c_str());
     std::exit(status);
 }
 
@@ -74,8 +76,8 @@ long number(const char* text, long least, long most, int status) {
     char* end = nullptr;
     const long value = std::strtol(text, &end, 10);
     if (*text == '\0' || *end != '\0' || value < least || value > most)
-        refuse(status, std::string("not a number from ") + std::to_string(least) + " to " +
-                           std::to_string(most) + ": '" + text + "'");
+        refuse(status, "'" + std::string(text) + "' is no number from " + std::to_string(least) +
+                           " to " + std::to_string(most));
     return value;
 }
 
@@ -110,6 +112,11 @@ void parse(int argc, char** argv) {
     }
     s.command.assign(argv + optind, argv + argc);
     if (s.command.empty()) refuse(2, usage);
+    for (std::string* path : {&s.child_pidfile, &s.output}) {  // meant from here, not from -c
+        char here[4096];
+        if (!path->empty() && (*path)[0] != '/' && getcwd(here, sizeof here) != nullptr)
+            *path = std::string(here) + "/" + *path;
+    }
 }
 
 // What ps shows. The words of the command line stand one behind the other and are ours to write.
@@ -127,22 +134,13 @@ void set_title(int argc, char** argv) {
 std::string execute() {
     // Ignored for the daemon's own sake; the command begins with what it knows.
     for (const int signum : {SIGHUP, SIGTTIN, SIGTTOU, SIGTSTP, SIGPIPE}) signal(signum, SIG_DFL);
+    const passwd* const who = settings.user.empty() ? nullptr : getpwuid(getuid());
+    if (who != nullptr) setenv("SHELL", *who->pw_shell != '\0' ? who->pw_shell : "/bin/sh", 1);
     std::vector<char*> words;
     for (std::string& word : settings.command) words.push_back(&word[0]);
     words.push_back(nullptr);
     execvp(words[0], words.data());
     return "cannot run '" + settings.command[0] + "': " + std::strerror(errno);
-}
-
-bool can_run(const std::string& name) {
-    if (name.find('/') != std::string::npos) return access(name.c_str(), X_OK) == 0;
-    const char* const given = std::getenv("PATH");
-    const std::string path = given != nullptr ? given : "/usr/bin:/bin";
-    for (std::size_t at = 0, end = 0; at <= path.size(); at = end + 1) {
-        end = std::min(path.find(':', at), path.size());
-        if (access((path.substr(at, end - at) + "/" + name).c_str(), X_OK) == 0) return true;
-    }
-    return false;
 }
 
 // The supervisor stays who it is; only the command drops. In the child, which says nothing to a
@@ -184,18 +182,23 @@ void remove_child_pidfile() {
         dup2(0, 2);  // until ready it is the launcher's
     }
     daemonize::Error error;
-    std::string text;
-    if (!write_pid())
-        text = "cannot write '" + settings.child_pidfile + "': " + std::strerror(errno);
-    else if (!drop(error))
-        text = error.text;
-    else
-        text = execute();
+    const bool written = write_pid();
+    error.text = "cannot write '" + settings.child_pidfile + "': " + std::strerror(errno);
+    const bool dropped = written && drop(error);
+    const std::string text = dropped ? execute() : error.text;
     const ssize_t told = write(verdict, text.data(), text.size());
-    _exit(told < 0 ? 126 : 127);
+    _exit(dropped && told >= 0 ? 127 : written ? 1 : 2);
 }
 
 // ---- The supervisor -----------------------------------------------------------------------------
+
+// As daemon(8) does, with 0600; what it leads to is looked at when it is opened.
+bool make_output() {
+    const int how = O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC;
+    int fd = open(settings.output.c_str(), how | O_CREAT | O_EXCL, 0600);
+    if (fd < 0 && errno == EEXIST) fd = open(settings.output.c_str(), how);
+    return fd >= 0 && close(fd) == 0;
+}
 
 class Supervisor {
 public:
@@ -206,8 +209,9 @@ public:
         signals_.on(SIGCHLD, [](int) {});  // wakes the loops below, which ask waitpid()
         signals_.reload = [this](int) {
             daemonize::Error error;
-            if (settings.rotates && !daemon_.reopen_streams(error))
-                emit("daemon: " + error.text + "\n");
+            if (!settings.rotates) return;
+            make_output();
+            if (!daemon_.reopen_streams(error)) emit("daemon: " + error.text + "\n");
         };
         signals_.start();
         Duration delay = std::chrono::seconds(settings.restart_delay);
@@ -235,14 +239,15 @@ private:
         if (output[1] >= 0) close(output[1]);
         const std::string text = read_verdict(verdict[0]);
         close(verdict[0]);
+        int code = text.empty() ? 0 : attend(child, -1);
         if (!text.empty()) {
-            waitpid(child, nullptr, 0);
-            if (!is_ready_) give_up(text, 127);
+            if (!is_ready_) give_up(text, code);
             emit("daemon: " + text + "\n");  // it could be run once: it may come back
         }
-        if (!is_ready_) daemon_.ready();
+        daemon_.ready();  // after the first time it does nothing
         is_ready_ = true;
-        const int code = text.empty() ? attend(child, output[0]) : 127;
+        // Without an option that needs a supervisor there is none: the command goes on alone.
+        if (text.empty() && settings.supervises()) code = attend(child, output[0]);
         if (output[0] >= 0) close(output[0]);
         return code;
     }
@@ -324,21 +329,21 @@ private:
     bool ending_ = false, is_ready_ = false;
 };
 
-void lock_child_pidfile(daemonize::PidFile& file, DaemonContext& daemon) {
-    daemonize::Error error, unread;
-    if (file.acquire(Duration(0), error)) return;
-    // Another supervisor's file is locked by it and names its child: no proven holder.
-    if (error.code == daemonize::errc::unproven_holder)
-        daemon.fail("cannot lock '" + file.path() + "': already running as process " +
-                        std::to_string(file.read(unread)),
-                    3);
-    daemon.fail(error.text, error.code == daemonize::errc::already_running ? 3 : 2);
+int status_of(const daemonize::Error& error) {
+    return error.code == errc::already_running || error.code == errc::unproven_holder ? 3 : 2;
 }
 
-int supervise(DaemonContext& daemon, daemonize::PidFile& child_pidfile) {
-    const bool named = !settings.child_pidfile.empty();
-    settings.child_pidfile = named ? child_pidfile.path() : std::string();
-    if (named) lock_child_pidfile(child_pidfile, daemon);
+int supervise(DaemonContext& daemon) {
+    daemonize::PidFile child_pidfile(settings.child_pidfile);
+    daemonize::Error error, unread;
+    if (!settings.child_pidfile.empty() && !child_pidfile.acquire(Duration(0), error)) {
+        // Another supervisor's file is locked by it and names its child: no proven holder.
+        const std::string child = std::to_string(child_pidfile.read(unread));
+        if (error.code == errc::unproven_holder)
+            error.text =
+                "cannot lock '" + child_pidfile.path() + "': already running as process " + child;
+        daemon.fail(error.text, status_of(error));
+    }
     if (settings.to_syslog) openlog(settings.tag.c_str(), LOG_NDELAY, settings.facility);
     daemonize::SignalHandler signals(daemon);
     const int code = Supervisor(daemon, signals).run();
@@ -353,7 +358,6 @@ int main(int argc, char** argv) {
     set_title(argc, argv);
     const mode_t mask = umask(022);
     umask(mask);
-
     DaemonContext context;
     context.program_name = "daemon";
     context.pidfile = settings.supervisor_pidfile;
@@ -366,19 +370,15 @@ int main(int argc, char** argv) {
         context.standard_input = context.standard_output = context.standard_error =
             daemonize::keep_stream;
     if (!settings.output.empty()) context.standard_output = settings.output;
-    if (!settings.supervises() && !settings.user.empty()) context.uid = settings.user;
 
-    const daemonize::Status other = daemonize::status(settings.supervisor_pidfile);
-    if (!settings.supervisor_pidfile.empty() && other.state == daemonize::State::running)
-        refuse(3, "already running as process " + std::to_string(other.pid));
-    daemonize::PidFile child_pidfile(settings.child_pidfile);  // made absolute here, before -c
+    // What open() would refuse with 1 and daemon(8) has statuses for.
+    daemonize::Error error;
+    daemonize::PidFile trial(settings.supervisor_pidfile);
+    if (!settings.supervisor_pidfile.empty() && !trial.acquire(Duration(0), error))
+        refuse(status_of(error), error.text);
+    trial.release();
+    if (!settings.output.empty() && !make_output())
+        refuse(7, "cannot open '" + settings.output + "': " + std::strerror(errno));
     context.open();
-    if (settings.supervises()) return supervise(context, child_pidfile);
-
-    // No supervisor: this process becomes the command. Whether it can is tested while the shell
-    // still listens; of the exec itself only the log would hear.
-    if (!can_run(settings.command[0]))
-        context.fail("cannot run '" + settings.command[0] + "': no such program", 127);
-    context.ready();
-    context.fail(execute(), 127);
+    return supervise(context);
 }
