@@ -3,7 +3,9 @@
 #include "support/loopback.hpp"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cerrno>
@@ -229,8 +231,8 @@ TEST_CASE("Examples: echo_server: a taken port is told by the shell that typed `
 
 TEST_CASE("Examples: echo_server: what is no port or no option is told") {
     for (const Strings& wrong :
-         {Strings{"--port", "0"}, Strings{"--port", "65536"}, Strings{"--port", "http"},
-          Strings{"--port"}, Strings{"--no-such", "1"}}) {
+         {Strings{"--port", "0"}, Strings{"--port", "65536"}, Strings{"--port", "80x"},
+          Strings{"--port", ""}, Strings{"--port"}, Strings{"--no-such", "1"}}) {
         const Outcome said = run(Strings{program("echo_server"), "start"} + wrong);
         INFO(said.text());
         CHECK(said.status == 2);
@@ -274,6 +276,18 @@ TEST_CASE("Examples: signals copies its input and answers signals meanwhile") {
         ends.signal(signum);
         CHECK(ends.finish().status == 0);
         CHECK(contains(ends.err(), "signals: 0 bytes"));
+    }
+}
+
+TEST_CASE("Examples: signals: a read or a write that fails is told, with status 1") {
+    const std::string ones = "\"$1\" ";
+    for (const auto& wrong :
+         {std::make_pair("</dev/zero >/dev/full", "cannot write: No space left on device\n"),
+          std::make_pair("</tmp", "cannot read: Is a directory\n")}) {
+        const Outcome said = run({{"sh", "-c", ones + wrong.first, "sh", program("signals")}});
+        INFO(wrong.first, ": ", said.text());
+        CHECK(said.status == 1);
+        CHECK(contains(said.err, std::string("signals: ") + wrong.second));
     }
 }
 
@@ -357,6 +371,15 @@ TEST_CASE("Examples: daemon: a command that cannot be run is told, with status 1
         CHECK_FALSE(exists(daemon.child_file));
     }
     CHECK(daemon.start({"-f", "no-such-program-either"}).status == 127);
+    const std::string script = daemon.dir.file("script", "#!/no/such/interpreter\n");
+    chmod(script.c_str(), 0755);
+    CHECK(daemon.start({"-f", script}).status == 127);
+    for (const char* there : {"/tmp", "/etc/passwd"}) {
+        const Outcome said = daemon.start({"-f", there});
+        INFO(said.text());
+        CHECK(said.status == 127);
+        CHECK(contains(said.err, std::strerror(EACCES)));
+    }
 }
 
 TEST_CASE("Examples: daemon: wrong options and their statuses") {
@@ -368,8 +391,16 @@ TEST_CASE("Examples: daemon: wrong options and their statuses") {
     CHECK(daemon.start({"-l", "nowhere", "true"}).status == 5);
     CHECK(daemon.start({"-m", "4", "true"}).status == 6);
     const Outcome usage = daemon.start({});
-    CHECK(contains(usage.err, "usage: daemon"));
+    CHECK(usage.err.find("usage: daemon") == 0);
     CHECK(usage.out == "");
+    for (const char* option : {"-p", "-P", "-o"}) {
+        const Outcome said = daemon.start({option, "/no/such/directory/file", "true"});
+        INFO(said.text());
+        CHECK(said.status == (option[1] == 'o' ? 7 : 2));
+        CHECK(lines(said.err).size() == 1);
+        CHECK(contains(said.err, "'/no/such/directory/file'"));
+    }
+    CHECK(daemon.start({"-o", daemon.dir.path(), "true"}).status == 7);
 }
 
 TEST_CASE("Examples: daemon -p: the child's PID file, locked; a second one is refused with 3") {
@@ -400,7 +431,10 @@ TEST_CASE("Examples: daemon -P: the supervisor's PID file; SIGTERM to it ends bo
     const pid_t child = daemon.child(), supervisor = pid_in(daemon.supervisor_file);
     REQUIRE(child > 1);
     CHECK(facts(child).parent == supervisor);
-    CHECK(daemon.start(files + Strings{"sleep", "301"}).status == 3);
+    const Outcome again = daemon.start(files + Strings{"sleep", "301"});
+    CHECK(again.status == 3);
+    CHECK(again.err == "daemon: cannot lock '" + daemon.supervisor_file +
+                           "': already running as process " + std::to_string(supervisor) + "\n");
     send_signal(supervisor, SIGTERM);
     CHECK(ended(supervisor) >= 0);
     CHECK_FALSE(alive(child));
@@ -465,6 +499,9 @@ TEST_CASE("Examples: daemon -o collects the output, -m chooses, -H goes on in a 
     REQUIRE(rename(daemon.log.c_str(), (daemon.log + ".1").c_str()) == 0);
     send_signal(pid_in(daemon.supervisor_file), SIGHUP);
     CHECK(eventually([&] { return exists(daemon.log); }));
+    struct stat made;
+    CHECK((stat(daemon.log.c_str(), &made) == 0 && (made.st_mode & 0777) == 0600));
+    CHECK((stat((daemon.log + ".1").c_str(), &made) == 0 && (made.st_mode & 0777) == 0600));
     write_all(feed, "two\n");
     CHECK(daemon.says("two\n"));
     CHECK(slurp(daemon.log + ".1") == "one\n");
@@ -521,7 +558,13 @@ TEST_CASE("Examples: daemon -u: the child is the user's, the supervisor stays ro
     CHECK(eventually([] { return descendants().empty(); }));
 
     daemon.starts(Strings{"-f", "-u", "nobody", "sleep", "300"});  // without one
-    REQUIRE(descendants().size() == 1);
+    REQUIRE(eventually([] { return descendants().size() == 1; }));
     CHECK(facts(descendants()[0]).uids == std::vector<long>(4, nobody));
-    CHECK(daemon.start({"-u", "no-such-user", "true"}).status == 1);
+    for (const Strings& options : {Strings{"-u"}, Strings{"-r", "-u"}})
+        CHECK(daemon.start(options + Strings{"no-such-user", "true"}).status == 1);
+    daemon.starts({"-f", "-u", "nobody", "-o", daemon.log, "env"});
+    CHECK(daemon.says("USER=nobody\n"));
+    const passwd* const entry = getpwnam("nobody");
+    REQUIRE(entry != nullptr);
+    CHECK(daemon.says("SHELL=" + std::string(entry->pw_shell) + "\n"));
 }
