@@ -20,7 +20,9 @@ fi
 WINEPREFIX=$(cd "$build" && pwd)/../wine
 WINEDEBUG=-all
 WINEDLLOVERRIDES='mscoree,mshtml='
-export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
+# wine can only make files whose names the locale can spell; some of ours are not ASCII.
+LC_ALL=C.UTF-8
+export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES LC_ALL
 mkdir -p "$WINEPREFIX"
 WINEPREFIX=$(cd "$WINEPREFIX" && pwd)
 # One run at a time: a test ends whatever victims of its own it finds there, and the end of a run is
