@@ -430,7 +430,9 @@ public:
     Role start(Error& error) noexcept;
 
     void ready() noexcept;  // ends the start. Does not return if the launcher is gone
-    // Ends a start that failed: text and status become the launcher's. Later: text into the log.
+    // Ends a start that failed: text and status become the launcher's, the text also the log's if
+    // that is open by then (a drop opens some logs only after the privileged hook). Later: the text
+    // goes into the log.
     [[noreturn]] void fail(const std::string& message, int exit_code = 1) noexcept;
     void close() noexcept;  // removes the PID file and nothing else (PEP 3143)
     // For sigaction(): removes the PID file, then the default action of the signal ends the
@@ -875,7 +877,15 @@ std::string quote(const std::string& text) {
     return out + (text.size() > shown ? "'..." : "'");
 }
 
-std::string path(const std::string& name) { return "'" + name + "'"; }
+// A path as it is, but for what would make a second line of a message.
+std::string path(const std::string& name) {
+    std::string out = "'";
+    for (const char c : name) {
+        const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+        out += control ? '?' : c;
+    }
+    return out + "'";
+}
 
 std::string number(long long n) { return std::to_string(n); }
 
@@ -1510,6 +1520,8 @@ bool check_paths(const DaemonContext& c, Error& error) {
         if (row.second->choice() == Stream::path_choice && row.second->path().empty())
             return invalid(error, row.first, "the path is empty; say null_stream");
     }
+    if (c.standard_input.truncates())
+        return invalid(error, "standard_input", "it is read: there is nothing to truncate");
     const Stream &out = c.standard_output, &err = c.standard_error;
     if (!out.path().empty() && out.path() == err.path() && out.truncates() != err.truncates())
         return invalid(error, "standard_error", "the same file is truncated as standard_output");

@@ -220,7 +220,8 @@ TEST_CASE("C2 the process is gone and a stopped launcher keeps its duplicate: no
     launcher.finish();
 }
 
-TEST_CASE("C2 a killed daemon's file that a stopped launcher keeps locked is waited for and removed") {
+TEST_CASE(
+    "C2 a killed daemon's file that a stopped launcher keeps locked is waited for and removed") {
     SKIP_UNLESS(!generic(), "POSIX does not tell a process from the corpse that its parent keeps");
     const Victim daemon;
     Running launcher(daemon.launch({"by-hand=1", "handler=15", "open", "say=open", "sleep=400",
@@ -229,8 +230,8 @@ TEST_CASE("C2 a killed daemon's file that a stopped launcher keeps locked is wai
     const pid_t pid = daemon.pid();
     launcher.signal(SIGSTOP);
     REQUIRE(daemon.logs("ready"));
-    Running stop(Launch({program("subject"), "stop", "--timeout", "0.3", "--pidfile",
-                         daemon.pidfile}));
+    Running stop(
+        Launch({program("subject"), "stop", "--timeout", "0.3", "--pidfile", daemon.pidfile}));
     CHECK(gone(pid));
     eventually([&] { return stop.finished(); }, Millis(100));
     CHECK_FALSE(stop.finished());

@@ -211,8 +211,7 @@ TEST_CASE("Bad input: an impossible umask, mode or limit") {
 TEST_CASE("Bad input: a path with a zero byte; a number that has neither a group nor an entry") {
     const Victim daemon;
     check_failed(daemon, daemon.start({"set-path-nul", "open", "wait"}), 1, {"zero byte"});
-    check_failed(daemon, daemon.start({"user=number:61234", "open", "wait"}), 1,
-                 {"61234", "gid"});
+    check_failed(daemon, daemon.start({"user=number:61234", "open", "wait"}), 1, {"61234", "gid"});
 }
 
 TEST_CASE("Bad input: a log that is the PID file") {
@@ -256,4 +255,9 @@ TEST_CASE("Bad input: a number of a user or group that would wrap is nobody's") 
         check_failed(daemon, daemon.start({"--user", id, "--group", "5"}), 1, {id});
         check_failed(daemon, daemon.start({"--group", id}), 1, {id});
     }
+}
+
+TEST_CASE("S1 a path with a line break in it makes no second line of the message") {
+    const Daemon daemon;
+    check_failed(daemon, daemon.start({"--chdir", "/no/such\nplace"}), 1, {"such?place"});
 }

@@ -319,7 +319,8 @@ TEST_CASE("Section 7: inetd: an error is not written to the client") {
     const Daemon daemon;
     for (const Strings& words :
          {Strings{program("victim"), "chdir=/no/such/place", "open", "wait"},
-          Strings{program("subject"), "start", "--pidfile", daemon.pidfile, "--chdir", "/no/such/place"},
+          Strings{program("subject"), "start", "--pidfile", daemon.pidfile, "--chdir",
+                  "/no/such/place"},
           Strings{program("subject"), "start", "--pidfile", daemon.pidfile, "--umask", "7777"}}) {
         Descriptor client;
         const Descriptor connection = inet_socket(false, &client);
@@ -517,8 +518,9 @@ TEST_CASE("V1 a watchdog of another process is not fed; none without a manager")
 
 TEST_CASE("V1 a failing send is never an error, and a manager that does not read blocks nobody") {
     for (const std::string& socket :
-         {std::string("/no/such/socket"), std::string("@nobody-there"), std::string(4000, 'x'), "/" + std::string(4000, 'x'),
-          "/" + std::string(4000, 'x'), std::string("relative"), std::string("@")}) {
+         {std::string("/no/such/socket"), std::string("@nobody-there"), std::string(4000, 'x'),
+          "/" + std::string(4000, 'x'), "/" + std::string(4000, 'x'), std::string("relative"),
+          std::string("@")}) {
         Launch launch({program("watcher"), "open", "notify=STATUS=x", "say=alive"});
         launch.environment = no_manager;
         launch.environment.push_back({"NOTIFY_SOCKET", socket});
@@ -598,9 +600,8 @@ TEST_CASE("V2 a program in the foreground can be stopped, and ends with its term
                                          "say=up", "throw-out"}}) {
         std::unique_ptr<Terminal> terminal(new Terminal);
         const Daemon daemon;
-        Running running(
-            terminal->launch(Strings{program(words[0]), "pidfile=" + daemon.pidfile} +
-                             Strings(words.begin() + 1, words.end())));
+        Running running(terminal->launch(Strings{program(words[0]), "pidfile=" + daemon.pidfile} +
+                                         Strings(words.begin() + 1, words.end())));
         REQUIRE(terminal->shows("up"));
         const pid_t pid = running.pid();
         REQUIRE(eventually([&] { return has(facts(pid).caught, SIGHUP); }));

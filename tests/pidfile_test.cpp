@@ -625,8 +625,7 @@ TEST_CASE("P9 without XDG_STATE_HOME it is in the home of the passwd entry, what
     launch.environment = {{"XDG_STATE_HOME", "-"}, {"HOME", "/tmp"}};
     const Outcome said = run(launch);
     INFO(said.text());
-    CHECK(contains(said.out,
-                   "default=" + home + "/.local/state/daemonize-test.pid error=none"));
+    CHECK(contains(said.out, "default=" + home + "/.local/state/daemonize-test.pid error=none"));
 }
 
 TEST_CASE("P9 a default directory that is not the user's own is refused") {
@@ -666,4 +665,22 @@ TEST_CASE("G7 a second acquire in the process that has the file leaves its proof
     const Outcome said = run(Launch({program("subject"), "status", "--pidfile", daemon.pidfile}));
     INFO(said.text());
     CHECK(said.status == 0);
+}
+
+TEST_CASE("Step 4 P2 a start that waits for a lock can be interrupted, and leaves the file alone") {
+    const Daemon daemon;
+    daemon.dir.file("d.pid", "4711\n");
+    const struct stat before = stat_of(daemon.pidfile);
+    const Descriptor reader(open(daemon.pidfile.c_str(), O_RDONLY | O_CLOEXEC));
+    REQUIRE(lock(reader, true));
+    Running start(daemon.launch());
+    // It sleeps between its tries with nothing blocked.
+    REQUIRE(eventually(
+        [&] { return facts(start.pid()).state == 'S' && facts(start.pid()).blocked == 0; }));
+    start.signal(SIGINT);
+    const Outcome said = start.finish();
+    INFO(said.text());
+    CHECK(said.status == 128 + SIGINT);
+    CHECK(same_file_state(before, stat_of(daemon.pidfile)));
+    CHECK(descendants().empty());
 }

@@ -347,8 +347,8 @@ TEST_CASE("G5 who ignores a signal meanwhile keeps that") {
 }
 
 TEST_CASE("G5 a callback may call stop(): everything is given back, and the wait returns") {
-    const Outcome said = run(watcher({"on=10:stop", "start", "raise=10", "wait-for=10000",
-                                      "disposition=15", "disposition=10"}));
+    const Outcome said = run(watcher(
+        {"on=10:stop", "start", "raise=10", "wait-for=10000", "disposition=15", "disposition=10"}));
     INFO(said.text());
     CHECK(contains(said.out, "got=0"));
     CHECK(count(said.out, "disposition=default") == 2);
@@ -356,15 +356,16 @@ TEST_CASE("G5 a callback may call stop(): everything is given back, and the wait
 }
 
 TEST_CASE("G1 SIG_IGN is the action of that name, not a function") {
-    const Outcome said = run(watcher({"on=10:sig-ign", "start", "raise=10", "disposition=10", "poll"}));
+    const Outcome said =
+        run(watcher({"on=10:sig-ign", "start", "raise=10", "disposition=10", "poll"}));
     INFO(said.text());
     CHECK(contains(said.out, "disposition=ignored"));
     CHECK(contains(said.out, "got=0"));
 }
 
 TEST_CASE("G5 signal_map's callback of SIGTERM is run by a SignalHandler of that context") {
-    const Outcome said = run(watcher({"detach=no", "map=15:callback", "open", "with-context", "start",
-                                      "raise=15", "poll"}));
+    const Outcome said = run(watcher(
+        {"detach=no", "map=15:callback", "open", "with-context", "start", "raise=15", "poll"}));
     INFO(said.text());
     CHECK(contains(said.out, "called=15"));
     CHECK(contains(said.out, "got=0"));
@@ -602,8 +603,12 @@ TEST_CASE("G7 root signals no set-uid program that the user has put behind his f
         dprintf(number, "%d\n", static_cast<int>(getpid()));
     };
     Running stranger(launch);
-    REQUIRE(eventually([&] { return facts(stranger.pid()).uids == std::vector<long>{nobody, 0, 0, 0} ||
-                                    stranger.finished(); }, Millis(3000)));
+    REQUIRE(eventually(
+        [&] {
+            return facts(stranger.pid()).uids == std::vector<long>{nobody, 0, 0, 0} ||
+                   stranger.finished();
+        },
+        Millis(3000)));
     const Outcome said = send(file, SIGTERM);
     INFO(said.text());
     CHECK(contains(said.out, "sent=0 error=untrusted_pid_file"));
@@ -676,8 +681,10 @@ TEST_CASE("G7 a number that is recycled while the signal is on its way: nobody i
         "wait $s; cat $D/sent; kill -0 $c && echo alive; kill -9 $c\n");
     for (const char* calls : {"pidfd_open", "pidfd_send_signal,kill"}) {
         Launch launch({"unshare", "-m", "-p", "-f", "--mount-proc", "sh", daemon.dir / "made.sh"});
-        launch.environment = {{"S", program("subject")}, {"V", program("victim")},
-                              {"D", daemon.dir.path()}, {"C", calls}};
+        launch.environment = {{"S", program("subject")},
+                              {"V", program("victim")},
+                              {"D", daemon.dir.path()},
+                              {"C", calls}};
         launch.limit = std::chrono::seconds(120);
         const Outcome said = run(launch);
         INFO(calls, said.text());

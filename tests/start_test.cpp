@@ -164,9 +164,9 @@ TEST_CASE("S2 a body that closed the channel is not taken for dead") {
 TEST_CASE("S2 nor is it waited for until the limit where there is no pidfd") {
     NEEDS_DENY();
     const Victim daemon;
-    const Outcome launcher = run(denied(
-        {"pidfd_open:ENOSYS"},
-        daemon.words("", {"by-hand=1", "open", "close-all", "sleep=400", "_exit=9"})));
+    const Outcome launcher =
+        run(denied({"pidfd_open:ENOSYS"},
+                   daemon.words("", {"by-hand=1", "open", "close-all", "sleep=400", "_exit=9"})));
     INFO(launcher.text());
     CHECK(launcher.status == 9);
     CHECK(launcher.took < Millis(10000));

@@ -232,9 +232,10 @@ TEST_CASE("Step 14 the supplementary groups of the group file, and none of them 
     for (const bool wanted : {true, false}) {
         const Strings words = daemon.words(
             "", {"user=daemon", wanted ? "initgroups=1" : "initgroups=0", "open", "wait"});
-        check_started(daemon, run({{"unshare", "-m", "sh", "-c",
-                                    "mount --bind " + daemon.dir.path() + "/group /etc/group && " +
-                                        join(words)}}));
+        check_started(
+            daemon,
+            run({{"unshare", "-m", "sh", "-c",
+                  "mount --bind " + daemon.dir.path() + "/group /etc/group && " + join(words)}}));
         const std::vector<long> groups = facts(daemon.pid()).groups;
         CHECK(std::count(groups.begin(), groups.end(), 4242) == (wanted ? 1 : 0));
         CHECK(std::count(groups.begin(), groups.end(), 4243) == 0);
@@ -279,10 +280,10 @@ TEST_CASE("Step 14 no way back: calls that say that they did it, and did not") {
     const Daemon daemon;
     for (const char* call : {"setresuid", "setresgid"}) {
         INFO(call);
-        check_failed(daemon,
-                     run(denied({std::string(call) + ":DONE"},
-                                daemon.words("start", {"--user", "nobody"}))),
-                     1, {"cannot drop privileges"});
+        check_failed(
+            daemon,
+            run(denied({std::string(call) + ":DONE"}, daemon.words("start", {"--user", "nobody"}))),
+            1, {"cannot drop privileges"});
     }
 }
 

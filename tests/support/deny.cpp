@@ -21,10 +21,12 @@ int error_number(const std::string& name) {
     static const struct {
         const char* name;
         int number;
-    } known[] = {{"ENOSYS", ENOSYS}, {"EPERM", EPERM},   {"EAGAIN", EAGAIN}, {"EACCES", EACCES},
-                 {"EINVAL", EINVAL}, {"ENOLCK", ENOLCK}, {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM},
-                 {"EIO", EIO},       {"ENOSPC", ENOSPC}, {"ENFILE", ENFILE},
-                 {"DONE", 0}};  // it does nothing and says that it did
+    } known[] = {{"ENOSYS", ENOSYS}, {"EPERM", EPERM},
+                 {"EAGAIN", EAGAIN}, {"EACCES", EACCES},
+                 {"EINVAL", EINVAL}, {"ENOLCK", ENOLCK},
+                 {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM},
+                 {"EIO", EIO},       {"ENOSPC", ENOSPC},
+                 {"ENFILE", ENFILE}, {"DONE", 0}};  // it does nothing and says that it did
     for (const auto& one : known)
         if (name == one.name) return one.number;
     const int number = std::atoi(name.c_str());

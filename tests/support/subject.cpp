@@ -98,8 +98,10 @@ const char* const options =
     "payload child threads";
 
 int usage(const char* wrong) {
-    std::fprintf(stderr, "subject: unknown or incomplete option '%s'; usage: subject VERB "
-                 "--pidfile P [options]; 'subject features' lists them\n", wrong);
+    std::fprintf(stderr,
+                 "subject: unknown or incomplete option '%s'; usage: subject VERB "
+                 "--pidfile P [options]; 'subject features' lists them\n",
+                 wrong);
     return 2;
 }
 
@@ -120,42 +122,68 @@ milliseconds seconds(const char* text) {
 }
 
 bool take_flag(const std::string& name, DaemonContext& context) {
-    if (name == "--abort-init") behaviour.abort_init = true;
-    else if (name == "--ignore-term") behaviour.ignore_term = true;
-    else if (name == "--child") behaviour.child = true;
-    else if (name == "--no-detach") context.detach_process = daemonize::Detach::no;
-    else return false;
+    if (name == "--abort-init")
+        behaviour.abort_init = true;
+    else if (name == "--ignore-term")
+        behaviour.ignore_term = true;
+    else if (name == "--child")
+        behaviour.child = true;
+    else if (name == "--no-detach")
+        context.detach_process = daemonize::Detach::no;
+    else
+        return false;
     return true;
 }
 
 bool take_number(const std::string& name, const char* value, DaemonContext& context) {
     long n = 0;
     if (!number(value, name == "--umask" ? 8 : 10, n)) return false;
-    if (name == "--umask") context.umask = static_cast<int>(n);
-    else if (name == "--preserve-fd") context.files_preserve.push_back(static_cast<int>(n));
-    else if (name == "--ready-delay-ms") behaviour.ready_delay = n;
-    else if (name == "--exit-init") behaviour.exit_init = n;
-    else if (name == "--term-delay-ms") behaviour.term_delay = n;
-    else if (name == "--threads") behaviour.threads = n;
-    else return false;
+    if (name == "--umask")
+        context.umask = static_cast<int>(n);
+    else if (name == "--preserve-fd")
+        context.files_preserve.push_back(static_cast<int>(n));
+    else if (name == "--ready-delay-ms")
+        behaviour.ready_delay = n;
+    else if (name == "--exit-init")
+        behaviour.exit_init = n;
+    else if (name == "--term-delay-ms")
+        behaviour.term_delay = n;
+    else if (name == "--threads")
+        behaviour.threads = n;
+    else
+        return false;
     return true;
 }
 
 bool take_text(const std::string& name, const char* value, DaemonContext& context) {
-    if (name == "--pidfile") context.pidfile = value;
-    else if (name == "--stdout") context.standard_output = value;
-    else if (name == "--stderr") context.standard_error = value;
-    else if (name == "--chdir") context.working_directory = value;
-    else if (name == "--chroot") context.chroot_directory = value;
-    else if (name == "--user") context.uid = value;
-    else if (name == "--group") context.gid = value;
-    else if (name == "--say") behaviour.say = value;
-    else if (name == "--atexit-file") behaviour.atexit_file = value;
-    else if (name == "--ready-timeout") context.ready_timeout = seconds(value);
-    else if (name == "--timeout") context.stop_timeout = seconds(value);
-    else if (name == "--fail-init") behaviour.has_fail_init = true, behaviour.fail_init = value;
-    else if (name == "--payload") behaviour.has_payload = true, context.payload = value;
-    else return false;
+    if (name == "--pidfile")
+        context.pidfile = value;
+    else if (name == "--stdout")
+        context.standard_output = value;
+    else if (name == "--stderr")
+        context.standard_error = value;
+    else if (name == "--chdir")
+        context.working_directory = value;
+    else if (name == "--chroot")
+        context.chroot_directory = value;
+    else if (name == "--user")
+        context.uid = value;
+    else if (name == "--group")
+        context.gid = value;
+    else if (name == "--say")
+        behaviour.say = value;
+    else if (name == "--atexit-file")
+        behaviour.atexit_file = value;
+    else if (name == "--ready-timeout")
+        context.ready_timeout = seconds(value);
+    else if (name == "--timeout")
+        context.stop_timeout = seconds(value);
+    else if (name == "--fail-init")
+        behaviour.has_fail_init = true, behaviour.fail_init = value;
+    else if (name == "--payload")
+        behaviour.has_payload = true, context.payload = value;
+    else
+        return false;
     return true;
 }
 
