@@ -792,7 +792,7 @@ void settle(Launch*& launch, bool accepted) noexcept;
 bool move_in(Plan& plan, const Lock& lock, const Channel* channel, Error& error);
 bool change_identity(Plan& plan, Lock& lock, Error& error);
 bool set_signals(Plan& plan, Lock& lock, Error& error);
-bool take_stderr(Plan& plan, Error& error);
+bool put_stream(const Handle& file, int which, Error& error);  // in one step
 bool reopen(int which, const std::string& path, Error& error);
 void append_line(const Handle& log, const std::string& line) noexcept;
 
@@ -1758,6 +1758,15 @@ void close_targets(os::Plan& plan) {
     plan.null_device.close();
 }
 
+// Step 17: until here descriptor 2 was the launcher's.
+bool take_stderr(os::Plan& plan, Error& error) {
+    const os::Handle& log = plan.targets[2] ? plan.targets[2] : plan.null_device;
+    const bool kept = plan.streams[2].choice() == Stream::keep_choice;
+    if (!kept && !os::put_stream(log, 2, error)) return false;
+    close_targets(plan);
+    return true;
+}
+
 void mark_open(Session& s, Role role) {
     s.role = role;
     s.process = os::self();
@@ -2476,7 +2485,7 @@ void DaemonContext::ready() noexcept {
         return;
     }
     Error error;
-    if (!os::take_stderr(s.plan, error)) give_up(s, error, 1);
+    if (!take_stderr(s.plan, error)) give_up(s, error, 1);
     os::Report report;
     report.word = os::Report::ready;
     report.pid = s.daemon;
@@ -4536,19 +4545,14 @@ bool set_signals(Plan& plan, Lock& lock, Error& error) {
     return true;
 }
 
-bool take_stderr(Plan& plan, Error& error) {
-    const Handle& log = plan.targets[2] ? plan.targets[2] : plan.null_device;
-    if (plan.streams[2].choice() != Stream::keep_choice && !put(log, 2))
-        return refused(error, "cannot set up descriptor", "2");
-    for (Handle& target : plan.targets) target.close();
-    plan.null_device.close();
-    return true;
+bool put_stream(const Handle& file, int which, Error& error) {
+    return put(file, which) || refused(error, "cannot set up descriptor", pure::number(which));
 }
 
 bool reopen(int which, const std::string& path, Error& error) {
     Handle file;
     if (!open_log(Stream(path), which, nullptr, file, error)) return false;
-    return put(file, which) || refused(error, "cannot set up descriptor", pure::number(which));
+    return put_stream(file, which, error);
 }
 
 void append_line(const Handle& log, const std::string& line) noexcept {
@@ -6286,19 +6290,14 @@ bool set_signals(Plan& plan, Lock& lock, Error& error) {
     return true;
 }
 
-bool take_stderr(Plan& plan, Error& error) {
-    const Handle& log = plan.targets[2] ? plan.targets[2] : plan.null_device;
-    if (plan.streams[2].choice() != Stream::keep_choice && !put(log, 2))
-        return refused(error, "cannot set up descriptor", "2");
-    for (Handle& target : plan.targets) target.close();
-    plan.null_device.close();
-    return true;
+bool put_stream(const Handle& file, int which, Error& error) {
+    return put(file, which) || refused(error, "cannot set up descriptor", pure::number(which));
 }
 
 bool reopen(int which, const std::string& path, Error& error) {
     Handle file;
     if (!open_log(Stream(path), which, file, error)) return false;
-    return put(file, which) || refused(error, "cannot set up descriptor", pure::number(which));
+    return put_stream(file, which, error);
 }
 
 namespace {
