@@ -640,8 +640,10 @@ struct Identity {
 // it.
 struct Receiver;
 struct Lock {
-    std::string path;       // absolute
-    std::string path_here;  // the same file as this process reaches it; "": out of the jail
+    std::string path;          // absolute
+    std::string path_here;     // the same file as this process reaches it; "": out of the jail
+    int mode = 0644;           // of a file that is created
+    std::int64_t target = -1;  // the user that root drops to: the file may be his already
     Handle file;
     unsigned long long device = 0, inode = 0;
     std::atomic<long> owner{0};  // the process whose PID is in it; 0: not written yet
@@ -657,7 +659,7 @@ struct Found {
     bool proves = false;  // this system names the owner of a lock
     long owner = 0;       // the process that holds the record lock; 0 none, -1 not nameable
     long reader = 0;      // one that keeps a daemon from taking it, likewise
-    long file_user = 0;
+    std::int64_t file_user = 0;
     std::string text;
     unsigned long long device = 0, inode = 0;
 };
@@ -683,23 +685,14 @@ enum Option {
     mode_option,
 };
 
-// The validated copy of the options: absolute paths, resolved ids.
-struct Plan {
-    std::string program, pidfile, working_directory, chroot_directory;
-    int pidfile_mode = 0644;
-    int umask = 027;
-    bool drops = false, sets_uid = false, sets_gid = false, sets_groups = false;
-    long uid = -1, gid = -1;
-    std::vector<long> groups;
+// The validated copy of the options (absolute paths, defaults in their places), and what it takes
+// to keep them.
+struct Plan : DaemonOptions {
+    std::string program;
+    bool drops = false, sets_uid = false;
+    std::int64_t new_uid = -1, new_gid = -1;  // of a drop, with `groups`
+    std::vector<unsigned> groups;
     std::string user, home;  // for the environment; "" where nobody has that number
-    bool no_new_privs = false, prevent_core = true, allow_threads = false;
-    bool clear_environment = false;
-    std::vector<std::string> environment_keep;
-    std::vector<int> preserve;
-    std::vector<std::pair<int, Handler>> signal_map;
-    std::string payload;
-    bool replace_arguments = false;
-    std::vector<std::string> arguments;
     Stream streams[3];
     Handle targets[3], null_device;        // open streams
     bool late[3] = {false, false, false};  // opened with the target's identity
@@ -765,13 +758,13 @@ Evidence evidence();
 bool absolute(std::string& path, Error& error);
 
 // Steps 1 and 3: accounts into ids, descriptors that must be open, other threads.
-bool resolve(Plan& plan, const Account& uid, const Account& gid, bool initgroups, Error& error);
+bool resolve(Plan& plan, Error& error);
 bool check_threads(Plan& plan, Error& error);
 
 // The PID file. lock: no waiting; `start` creates and empties, `removal` neither. enter: from here
 // on the process proves itself, complete or not at all for a reader. renew: the proof that user
 // code dropped by opening the file. look: never blocks, follows, creates or changes.
-Attempt lock(Lock& lock, Purpose purpose, const Plan& plan, Error& error);
+Attempt lock(Lock& lock, Purpose purpose, Error& error);
 Attempt enter(Lock& lock, Error& error);
 void renew(Lock& lock) noexcept;
 void discard(Lock& lock, Removal removal) noexcept;  // the file, not the lock; async-signal-safe
@@ -845,25 +838,49 @@ void at_exit(void (*function)()) noexcept;
 namespace pure {
 namespace {
 
-// A part of a text: referred to, not copied, so that a message costs its caller little code.
-struct Piece {
-    Piece(const char* text) : data(text), size(std::strlen(text)) {}
-    Piece(const std::string& text) : data(text.data()), size(text.size()) {}
-    const char* data;
-    std::size_t size;
-};
+// A part of a message: referred to, and made into text only where the message is made. So a place
+// that may have to fail costs two words a part, and no string that would have to be cleaned up.
+// What a part refers to lives until the end of the full expression, as the part itself does.
+class Piece {
+public:
+    enum Kind { characters, string, shown_path, quoted, integer, process_number, signal, duration };
+    Piece(const char* text) noexcept : kind_(characters), characters_(text) {}
+    Piece(const std::string& text) noexcept : kind_(string), string_(&text) {}
+    Piece(Kind kind, const std::string& text) noexcept : kind_(kind), string_(&text) {}
+    Piece(Kind kind, long long value) noexcept : kind_(kind), value_(value) {}
+    void append_to(std::string& out) const;
 
-std::string join(std::initializer_list<Piece> pieces) {
+private:
+    Kind kind_;
+    union {
+        const char* characters_;
+        const std::string* string_;
+        long long value_;
+    };
+};
+using Pieces = std::initializer_list<Piece>;
+
+// Text from outside, fit for one line: in quotes, the odd characters as \xNN, the first 60 of them.
+inline Piece quote(const std::string& text) { return Piece(Piece::quoted, text); }
+// A path as it is, but for what would make a second line of a message.
+inline Piece path(const std::string& name) { return Piece(Piece::shown_path, name); }
+inline Piece number(long long value) { return Piece(Piece::integer, value); }
+inline Piece process(long pid) { return Piece(Piece::process_number, pid); }  // of 0: nothing
+// "SIGTERM", or the number where it has no name here.
+inline Piece signal_name(int signum) { return Piece(Piece::signal, signum); }
+// "40 ms", "2.4 s", "12 s", "1 h 3 min": for people.
+inline Piece span(Duration limit) { return Piece(Piece::duration, limit.count()); }
+
+std::string join(Pieces pieces) {
     std::string text;
-    for (const Piece& piece : pieces) text.append(piece.data, piece.size);
+    for (const Piece& piece : pieces) piece.append_to(text);
     return text;
 }
 
-// Text from outside, fit for one line of a message.
-std::string quote(const std::string& text) {
+void append_quoted(std::string& out, const std::string& text) {
     static const char digits[] = "0123456789abcdef";
     const std::size_t shown = 60;
-    std::string out = "'";
+    out += '\'';
     for (std::size_t i = 0; i < text.size() && i < shown; ++i) {
         const unsigned char c = static_cast<unsigned char>(text[i]);
         if (c >= 0x20 && c != 0x7f && c != '\\' && c != '\'') {
@@ -874,43 +891,81 @@ std::string quote(const std::string& text) {
             out += digits[c & 15];
         }
     }
-    return out + (text.size() > shown ? "'..." : "'");
+    out += text.size() > shown ? "'..." : "'";
 }
 
-// A path as it is, but for what would make a second line of a message.
-std::string path(const std::string& name) {
-    std::string out = "'";
+void append_path(std::string& out, const std::string& name) {
+    out += '\'';
     for (const char c : name) {
         const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
         out += control ? '?' : c;
     }
-    return out + "'";
+    out += '\'';
 }
 
-std::string number(long long n) { return std::to_string(n); }
+void append_signal(std::string& out, int signum) {
+    for (const std::pair<int, const char*>& known : os::signal_names()) {
+        if (known.first != signum) continue;
+        out += known.second;
+        return;
+    }
+    out += join({"signal ", number(signum)});
+}
 
-// "40 ms", "2.4 s", "12 s", "1 h 3 min": for people.
-std::string span(Duration duration) {
-    const long long ms = duration.count() < 0 ? 0 : static_cast<long long>(duration.count());
+std::string span_text(long long ms) {
+    if (ms < 0) ms = 0;
     const long long s = ms / 1000;
-    if (ms < 1000) return number(ms) + " ms";
-    if (s < 10 && ms % 1000 >= 50) return number(ms / 1000) + "." + number(ms / 100 % 10) + " s";
-    if (s < 120) return number(s) + " s";
-    if (s < 7200) return number(s / 60) + " min " + number(s % 60) + " s";
-    if (s < 172800) return number(s / 3600) + " h " + number(s / 60 % 60) + " min";
-    return number(s / 86400) + " d " + number(s / 3600 % 24) + " h";
+    if (ms < 1000) return join({number(ms), " ms"});
+    if (s < 10 && ms % 1000 >= 50) return join({number(s), ".", number(ms / 100 % 10), " s"});
+    if (s < 120) return join({number(s), " s"});
+    if (s < 7200) return join({number(s / 60), " min ", number(s % 60), " s"});
+    if (s < 172800) return join({number(s / 3600), " h ", number(s / 60 % 60), " min"});
+    return join({number(s / 86400), " d ", number(s / 3600 % 24), " h"});
 }
 
-// Every text of an Error is made here: step, object, cause.
-bool fail(Error& error, std::error_code code, const Piece& step, const Piece& object,
-          const Piece& cause = "") {
+void Piece::append_to(std::string& out) const {
+    switch (kind_) {
+        case characters:
+            out += characters_;
+            break;
+        case string:
+            out += *string_;
+            break;
+        case shown_path:
+            append_path(out, *string_);
+            break;
+        case quoted:
+            append_quoted(out, *string_);
+            break;
+        case integer:
+            out += std::to_string(value_);
+            break;
+        case process_number:
+            if (value_ != 0) out += join({"process ", number(value_)});
+            break;
+        case signal:
+            append_signal(out, static_cast<int>(value_));
+            break;
+        case duration:
+            out += span_text(value_);
+            break;
+    }
+}
+
+// Every text of an Error is made here: step, object, cause; without a cause what the code means.
+bool fail(Error& error, std::error_code code, Piece step, Piece object, Pieces cause = {}) {
+    const std::string what = join({object}), why = join(cause);
+    error.text = join({step, what.empty() ? "" : " ", what, ": ", why});
+    if (why.empty()) error.text += code.message();
     error.code = code;
-    const std::string message = cause.size == 0 ? code.message() : std::string();
-    error.text = join({step, object.size == 0 ? "" : " ", object, ": ", cause, message});
     return false;
 }
 
-inline std::string pid_text(long pid) { return number(pid) + "\n"; }
+bool fail(Error& error, errc condition, Piece step, Piece object, Pieces cause = {}) {
+    return fail(error, make_error_code(condition), step, object, cause);
+}
+
+inline std::string pid_text(long pid) { return join({number(pid), "\n"}); }
 
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
@@ -930,16 +985,16 @@ long parse_pid(const std::string& text, std::string& why) {
     long long value = 0;
     for (const char c : line) {
         if (c < '0' || c > '9') {
-            why = "it holds " + quote(line) + ", no PID";
+            why = join({"it holds ", quote(line), ", no PID"});
             return 0;
         }
         value = value * 10 + (c - '0');
         if (value > INT_MAX) {
-            why = "it holds " + quote(line) + ", larger than any PID";
+            why = join({"it holds ", quote(line), ", larger than any PID"});
             return 0;
         }
     }
-    if (value <= 1) why = "it holds " + number(value) + ", no PID of a daemon";
+    if (value <= 1) why = join({"it holds ", number(value), ", no PID of a daemon"});
     return value <= 1 ? 0 : static_cast<long>(value);
 }
 
@@ -962,18 +1017,20 @@ Verdict judge(const os::Found& found, long& pid, std::string& why) {
 // Why a lock that proves nobody is there: one text for start, status, send and stop.
 std::string unproven_text(Verdict verdict, const os::Found& found, long pid,
                           const std::string& why) {
-    const std::string holds = pid ? "holds " + number(pid) : found.text.empty() ? "is empty" : why;
+    const std::string holds = pid                  ? join({"it holds ", number(pid)})
+                              : found.text.empty() ? std::string("it is empty")
+                                                   : why;
     switch (verdict) {
         case Verdict::starting:
-            return "locked, but no daemon has entered itself (it " + holds +
-                   "): a start under way, a reader that holds the lock, or a daemon that opened "
-                   "and "
-                   "closed its own PID file; see who has it open, and end that by hand";
+            return join({"locked, but no daemon has entered itself (", holds,
+                         "): a start under way, a reader that holds the lock, or a daemon that "
+                         "opened and closed its own PID file; see who has it open, and end that by "
+                         "hand"});
         case Verdict::elsewhere:
-            return found.owner > 0
-                       ? "it " + holds + ", but process " + number(found.owner) +
-                             " has entered itself: another PID namespace"
-                       : "it " + holds + ", but its daemon lives in another PID namespace";
+            if (found.owner <= 0)
+                return join({holds, ", but its daemon lives in another PID namespace"});
+            return join({holds, ", but ", process(found.owner),
+                         " has entered itself: another PID namespace"});
         case Verdict::invalid:
             return "locked, but " + why;
         default:
@@ -983,7 +1040,7 @@ std::string unproven_text(Verdict verdict, const os::Found& found, long pid,
 
 // A lock that others may share: no daemon has it, and none can take it.
 std::string reader_text(const os::Found& found) {
-    if (found.reader > 0) return "a reader, process " + number(found.reader) + ", holds the lock";
+    if (found.reader > 0) return join({"a reader, ", process(found.reader), ", holds the lock"});
     return "a reader (another program that has it open) holds the lock";
 }
 
@@ -1046,13 +1103,6 @@ std::string inside(const std::string& path, const std::string& jail) {
     return path[root.size()] == '/' ? path.substr(root.size()) : std::string();
 }
 
-// "SIGTERM", or the number where it has no name here.
-std::string signal_name(int signum) {
-    for (const std::pair<int, const char*>& known : os::signal_names())
-        if (known.first == signum) return known.second;
-    return "signal " + number(signum);
-}
-
 // What signal_map asks for, until a SignalHandler takes it.
 os::Route route_of(const Handler& handler) {
     if (handler.callback()) return os::Route::count;
@@ -1103,7 +1153,7 @@ inline bool unpack(std::string& bytes, os::Report& report) {
 // Half of what WATCHDOG_USEC allows, if WATCHDOG_PID (where set) means this process.
 inline Duration watchdog_interval(const std::string& usec, const std::string& pid, long self) {
     if (usec.empty() || usec.find_first_not_of("0123456789") != std::string::npos) return no_limit;
-    if (!pid.empty() && pid != number(self)) return no_limit;
+    if (!pid.empty() && pid != std::to_string(self)) return no_limit;
     const unsigned long long value = std::strtoull(usec.c_str(), nullptr, 10);
     if (value == 0 || value > 0x7fffffffffffffULL) return no_limit;
     const Duration half(static_cast<Duration::rep>(value / 2000));
@@ -1143,7 +1193,7 @@ inline std::string hex(std::uint64_t value) {
 
 // The variable by which a launcher finds its relaunched self: "1:HANDLE:NONCE", both in hex.
 inline std::string switch_text(std::uint64_t handle, std::uint64_t nonce) {
-    return "1:" + hex(handle) + ":" + hex(nonce);
+    return join({"1:", hex(handle), ":", hex(nonce)});
 }
 
 // False: not written by switch_text(). Whether it is true is for shared memory to say.
@@ -1178,7 +1228,7 @@ inline int signal_of_exit_code(unsigned long code) {
 // Always 11 bytes: rewritten by one write it is never seen torn, short or empty. int() in Python,
 // strtoul() and `set /p` tolerate the blanks.
 inline std::string padded_pid_text(long pid) {
-    std::string text = number(pid);
+    std::string text = std::to_string(pid);
     text.resize(10, ' ');
     return text + "\n";
 }
@@ -1210,12 +1260,17 @@ private:
     Duration span_ = Duration(1);
 };
 
+// One line for people; 1: standard output, 2: standard error.
+void say(int stream, const std::string& program, pure::Pieces text) {
+    os::print(stream, pure::join({program, ": ", pure::join(text)}));
+}
+
 // The throwing forms: without exceptions the text is printed and the program ended (E2).
 [[noreturn]] void raise_error(const Error& error) {
 #if DAEMONIZE_EXCEPTIONS
     throw DaemonError(error);
 #else
-    os::print(2, os::program_name() + ": " + error.text);
+    say(2, os::program_name(), {error.text});
     std::exit(EXIT_FAILURE);
 #endif
 }
@@ -1259,18 +1314,18 @@ Outcome guarded(F function) {
     return outcome;
 }
 
-bool invalid(Error& error, const pure::Piece& option, const pure::Piece& cause) {
+bool invalid(Error& error, pure::Piece option, pure::Pieces cause) {
     return pure::fail(error, errc::invalid_option, "cannot use option", option, cause);
 }
 
 // ---- The PID file: taking it ----
 
-std::string shown_pid(long in_file) {
+long shown_pid(long in_file) {
     os::Identity entry, daemon;
     Error ignored;
-    if (os::open_process(in_file, entry, ignored) && os::daemon_of(entry, daemon, ignored))
-        return pure::number(daemon.pid);
-    return pure::number(in_file);
+    const bool known =
+        os::open_process(in_file, entry, ignored) && os::daemon_of(entry, daemon, ignored);
+    return known ? daemon.pid : in_file;
 }
 
 // Why the lock was refused: a daemon that proves itself, or what else can be said.
@@ -1278,23 +1333,22 @@ bool refuse(const os::Found& found, pure::Verdict verdict, long pid, const std::
             const std::string& path, Error& error) {
     if (verdict == pure::Verdict::proven)
         return pure::fail(error, errc::already_running, "cannot lock", pure::path(path),
-                          "already running as process " + shown_pid(pid));
-    return pure::fail(
-        error, errc::unproven_holder, "cannot lock", pure::path(path),
-        found.locked ? pure::unproven_text(verdict, found, pid, why) : pure::reader_text(found));
+                          {"already running as ", pure::process(shown_pid(pid))});
+    const std::string cause =
+        found.locked ? pure::unproven_text(verdict, found, pid, why) : pure::reader_text(found);
+    return pure::fail(error, errc::unproven_holder, "cannot lock", pure::path(path), {cause});
 }
 
 // Waits for the end of a proven holder until `wait` is over, for an unproven lock until `patience`
 // is. With the lock got, signals stay held: a Ctrl-C before the fork would leave an empty file.
-bool acquire(os::Lock& lock, const os::Plan& plan, Duration wait, os::SignalHold& hold,
-             Error& error) {
+bool acquire(os::Lock& lock, Duration wait, os::SignalHold& hold, Error& error) {
     const os::Deadline holder_deadline(wait);
     const os::Deadline patience_deadline(wait < patience ? patience : wait);
     Backoff backoff(patience_deadline);
     bool last_try = false;
     for (;;) {
         hold.take();
-        const os::Attempt attempt = os::lock(lock, os::Purpose::start, plan, error);
+        const os::Attempt attempt = os::lock(lock, os::Purpose::start, error);
         if (attempt == os::Attempt::got) return true;
         hold.give();
         if (attempt == os::Attempt::failed) return false;
@@ -1310,9 +1364,9 @@ bool acquire(os::Lock& lock, const os::Plan& plan, Duration wait, os::SignalHold
                 return refuse(found, verdict, pid, why, lock.path, error);
             if (os::open_process(pid, entry, gone) && os::daemon_of(entry, daemon, gone) &&
                 !os::await_end(daemon, holder_deadline))
-                return pure::fail(error, errc::timed_out, "cannot lock", pure::path(lock.path),
-                                  "process " + pure::number(daemon.pid) + " still holds it after " +
-                                      pure::span(wait));
+                return pure::fail(
+                    error, errc::timed_out, "cannot lock", pure::path(lock.path),
+                    {pure::process(daemon.pid), " still holds it after ", pure::span(wait)});
         } else if (patience_deadline.over() && (found.locked || last_try)) {
             return refuse(found, verdict, pid, why, lock.path, error);
         }
@@ -1380,7 +1434,7 @@ bool find_holder(const std::string& path, Wanted wanted, Holder& holder, Error& 
         if (deadline.over())
             return holder.verdict != pure::Verdict::proven ||
                    pure::fail(error, errc::unproven_holder, "cannot find the daemon of",
-                              pure::path(path), "the file changed each time it was asked");
+                              pure::path(path), {"the file changed each time it was asked"});
         backoff.pause();
     }
 }
@@ -1394,26 +1448,26 @@ bool require_holder(const std::string& path, Wanted wanted, const char* step, Ho
             break;
         case pure::Verdict::invalid:
         case pure::Verdict::garbage:
-            return pure::fail(error, errc::invalid_pid_file, step, pure::path(path), holder.why);
+            return pure::fail(error, errc::invalid_pid_file, step, pure::path(path), {holder.why});
         case pure::Verdict::starting:
         case pure::Verdict::elsewhere:
             return pure::fail(
                 error, errc::unproven_holder, step, pure::path(path),
-                pure::unproven_text(holder.verdict, holder.found, holder.pid, holder.why));
+                {pure::unproven_text(holder.verdict, holder.found, holder.pid, holder.why)});
         default:
-            return pure::fail(error, errc::not_running, step, pure::path(path), "not running");
+            return pure::fail(error, errc::not_running, step, pure::path(path), {"not running"});
     }
     if (!holder.found.trusted)
         return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path),
-                          "others could have written it");
+                          {"others could have written it"});
     return os::may_signal(holder.entry, holder.found, error);
 }
 
 bool absolute_copy(const std::string& path, std::string& out, Error& error) {
     out = path;
-    if (out.empty()) return invalid(error, "pidfile", "it is empty");
+    if (out.empty()) return invalid(error, "pidfile", {"it is empty"});
     if (out.find('\0') != std::string::npos)
-        return invalid(error, "pidfile", "it holds a zero byte");
+        return invalid(error, "pidfile", {"it holds a zero byte"});
     return os::absolute(out, error);
 }
 
@@ -1433,21 +1487,20 @@ bool send_signal(const std::string& file, int signum, Error& error) {
                 continue;
             case os::Sent::gone:
                 return pure::fail(error, errc::not_running, "cannot signal the daemon of",
-                                  pure::path(path), "not running");
+                                  pure::path(path), {"not running"});
             default:
-                return pure::fail(error, os::last_error(), "cannot signal process",
-                                  pure::number(holder.pid));
+                return pure::fail(error, os::last_error(), "cannot signal",
+                                  pure::process(holder.pid));
         }
     }
     return pure::fail(error, errc::timed_out, "cannot signal the daemon of", pure::path(path),
-                      "another signal won each time");
+                      {"another signal won each time"});
 }
 
 }  // namespace
 
 struct Held {
     os::Lock lock;
-    os::Plan plan;
     Error path_error;
 };
 
@@ -1513,38 +1566,38 @@ bool check_paths(const DaemonContext& c, Error& error) {
     };
     for (const auto& row : paths)
         if (row.second->find('\0') != std::string::npos)
-            return invalid(error, row.first, "it holds a zero byte");
+            return invalid(error, row.first, {"it holds a zero byte"});
     for (const auto& row : {std::make_pair("standard_input", &c.standard_input),
                             std::make_pair("standard_output", &c.standard_output),
                             std::make_pair("standard_error", &c.standard_error)}) {
         if (row.second->choice() == Stream::path_choice && row.second->path().empty())
-            return invalid(error, row.first, "the path is empty; say null_stream");
+            return invalid(error, row.first, {"the path is empty; say null_stream"});
     }
     if (c.standard_input.truncates())
-        return invalid(error, "standard_input", "it is read: there is nothing to truncate");
+        return invalid(error, "standard_input", {"it is read: there is nothing to truncate"});
     const Stream &out = c.standard_output, &err = c.standard_error;
     if (!out.path().empty() && out.path() == err.path() && out.truncates() != err.truncates())
-        return invalid(error, "standard_error", "the same file is truncated as standard_output");
+        return invalid(error, "standard_error", {"the same file is truncated as standard_output"});
     return true;
 }
 
 bool check_values(const DaemonContext& c, Error& error) {
     if (c.umask < -1 || c.umask > 0777)
-        return invalid(error, "umask", "no file mode: not 0 to 0777");
+        return invalid(error, "umask", {"no file mode: not 0 to 0777"});
     if (c.pidfile_mode < 0400 || c.pidfile_mode > 0777 || (c.pidfile_mode & 022))
-        return invalid(error, "pidfile_mode", "not readable by us, or others could write it");
+        return invalid(error, "pidfile_mode", {"not readable by us, or others could write it"});
     for (const auto& account : {std::make_pair("uid", &c.uid), std::make_pair("gid", &c.gid)})
         if (account.second->is_set() && account.second->name().empty() &&
             (account.second->id() < 0 || account.second->id() >= 0xffffffffLL))
-            return invalid(error, account.first, "no user or group has that number");
+            return invalid(error, account.first, {"no user or group has that number"});
     if (!c.clear_environment && !c.environment_keep.empty())
-        return invalid(error, "environment_keep", "clear_environment is not set");
+        return invalid(error, "environment_keep", {"clear_environment is not set"});
     if (!c.replace_arguments && !c.arguments.empty())
-        return invalid(error, "arguments", "replace_arguments is not set");
+        return invalid(error, "arguments", {"replace_arguments is not set"});
     for (const std::pair<int, Handler>& entry : c.signal_map)
         if (!os::is_catchable(entry.first))
             return pure::fail(error, errc::unknown_signal, "cannot use option", "signal_map",
-                              pure::signal_name(entry.first) + " cannot be handled");
+                              {pure::signal_name(entry.first), " cannot be handled"});
     return true;
 }
 
@@ -1562,14 +1615,14 @@ bool make_absolute(os::Plan& plan, Error& error) {
         if (stream.choice() != Stream::path_choice) continue;
         std::string path = stream.path();
         if (!os::absolute(path, error)) return false;
-        if (path == plan.pidfile) return invalid(error, "standard stream", "it is the PID file");
+        if (path == plan.pidfile) return invalid(error, "standard stream", {"it is the PID file"});
         stream = stream.truncates() ? Stream::truncated(path) : Stream(path);
     }
     return true;
 }
 
-void note(os::Plan& plan, const pure::Piece& what, const pure::Piece& value) {
-    plan.notes += pure::join({what, ": ", value, "\n"});
+void note(os::Plan& plan, const char* what, pure::Pieces value) {
+    plan.notes += pure::join({what, ": ", pure::join(value), "\n"});
 }
 
 std::string stream_text(const Stream& stream) {
@@ -1577,38 +1630,37 @@ std::string stream_text(const Stream& stream) {
         case Stream::keep_choice:
             return "kept";
         case Stream::path_choice:
-            return pure::path(stream.path());
+            return pure::join({pure::path(stream.path())});
         case Stream::number_choice:
-            return "descriptor " + pure::number(stream.descriptor());
+            return pure::join({"descriptor ", pure::number(stream.descriptor())});
         default:
             return "nothing";
     }
 }
 
 void explain_plan(os::Plan& plan) {
-    note(plan, "PID file", plan.pidfile.empty() ? "none" : pure::path(plan.pidfile));
+    note(plan, "PID file", {plan.pidfile.empty() ? "none" : pure::path(plan.pidfile)});
     if (plan.detach) {
-        note(plan, "standard_input", stream_text(plan.streams[0]));
-        note(plan, "standard_output", stream_text(plan.streams[1]));
-        note(plan, "standard_error", stream_text(plan.streams[2]));
+        note(plan, "standard_input", {stream_text(plan.streams[0])});
+        note(plan, "standard_output", {stream_text(plan.streams[1])});
+        note(plan, "standard_error", {stream_text(plan.streams[2])});
     } else {
-        note(plan, "standard streams", "as they were");
+        note(plan, "standard streams", {"as they were"});
     }
-    if (plan.sets_uid) note(plan, "uid", pure::number(plan.uid) + " " + plan.user);
-    if (plan.sets_gid) note(plan, "gid", pure::number(plan.gid));
-    if (plan.sets_groups) {
+    if (plan.sets_uid) note(plan, "uid", {pure::number(plan.new_uid), " ", plan.user});
+    if (plan.drops) {
+        note(plan, "gid", {pure::number(plan.new_gid)});
         std::string list;
-        for (const long group : plan.groups) list += " " + pure::number(group);
-        note(plan, "supplementary groups", list.empty() ? "none" : list.substr(1));
+        for (const unsigned group : plan.groups) list += pure::join({" ", pure::number(group)});
+        note(plan, "supplementary groups", {list.empty() ? "none" : list.c_str() + 1});
     }
-    if (!plan.chroot_directory.empty()) note(plan, "root", pure::path(plan.chroot_directory));
+    if (!plan.chroot_directory.empty()) note(plan, "root", {pure::path(plan.chroot_directory)});
     note(plan, "working directory",
-         plan.working_directory.empty() ? "unchanged" : pure::path(plan.working_directory));
+         {plan.working_directory.empty() ? "unchanged" : pure::path(plan.working_directory)});
 }
 
 std::string decision_text(const pure::Decision& decision) {
-    return std::string(decision.detach ? "detached" : "in the foreground") + ", for " +
-           decision.why;
+    return pure::join({decision.detach ? "detached" : "in the foreground", ", for ", decision.why});
 }
 
 // Steps 1 to 3: nothing is changed yet.
@@ -1618,48 +1670,29 @@ bool make_plan(const DaemonContext& c, Detach wish, bool kept, os::Plan& plan, E
     plan.inetd = decision.inetd;
     if (!check_supported(c, error) || !check_paths(c, error) || !check_values(c, error))
         return false;
-    plan.pidfile = c.pidfile;
-    plan.pidfile_mode = c.pidfile_mode;
-    plan.working_directory = c.working_directory;
-    plan.chroot_directory = c.chroot_directory;
-    if (c.umask != -1) plan.umask = c.umask;
-    plan.no_new_privs = c.no_new_privs;
-    plan.prevent_core = c.prevent_core;
-    plan.allow_threads = c.allow_threads;
-    plan.clear_environment = c.clear_environment;
-    plan.environment_keep = c.environment_keep;
-    plan.preserve = c.files_preserve;
-    plan.signal_map = c.signal_map;
-    plan.payload = c.payload;
-    plan.replace_arguments = c.replace_arguments;
-    plan.arguments = c.arguments;
+    static_cast<DaemonOptions&>(plan) = c;
+    if (plan.umask == -1) plan.umask = 027;
     plan.streams[0] = c.standard_input;
     plan.streams[1] = c.standard_output;
     plan.streams[2] = c.standard_error;
     plan.kept = kept;
-    if (!os::resolve(plan, c.uid, c.gid, c.initgroups, error) || !make_absolute(plan, error))
-        return false;
+    if (!os::resolve(plan, error) || !make_absolute(plan, error)) return false;
     if (plan.inetd) plan.pidfile.clear();  // each connection is a process
     if (plan.detach && plan.working_directory.empty())
         plan.working_directory = os::root_directory();
-    note(plan, "started", decision_text(decision));
+    note(plan, "started", {decision_text(decision)});
     explain_plan(plan);
     return !plan.detach || os::check_threads(plan, error);
 }
 
 // ---- Start: the launcher's half ----
 
-std::string limit_text(Duration limit) {
-    return "has not called ready() within " + pure::span(limit);
-}
-
 void describe_failure(os::Heard heard, const os::Report& report, Duration limit, Error& error,
                       int& exit_code) {
     if (heard == os::Heard::timed_out) {
         exit_code = 124;
-        pure::fail(error, errc::timed_out, "cannot start",
-                   report.pid ? "process " + pure::number(report.pid) : std::string(),
-                   "it " + limit_text(limit));
+        pure::fail(error, errc::timed_out, "cannot start", pure::process(report.pid),
+                   {"it has not called ready() within ", pure::span(limit)});
         return;
     }
     exit_code = pure::failure_code(report.exit_code);
@@ -1669,8 +1702,7 @@ void describe_failure(os::Heard heard, const os::Report& report, Duration limit,
         error.text = report.text;
         return;
     }
-    pure::fail(error, errc::start_failed, "cannot start",
-               report.pid ? "process " + pure::number(report.pid) : std::string(), report.text);
+    pure::fail(error, errc::start_failed, "cannot start", pure::process(report.pid), {report.text});
 }
 
 // Waits for the verdict, then leaves no trace but a running daemon, or none at all.
@@ -1681,7 +1713,7 @@ bool watch_over(Session& s, os::Launch* launch, Duration limit, Error& error) {
     const bool accepted = heard == os::Heard::report && report.word == os::Report::ready;
     s.daemon = report.pid;
     os::settle(launch, accepted);
-    if (accepted) os::tell_manager("MAINPID=" + pure::number(report.pid) + "\nREADY=1");
+    if (accepted) os::tell_manager(pure::join({"MAINPID=", pure::number(report.pid), "\nREADY=1"}));
     os::unlock(s.lock, accepted ? os::Removal::keep : os::Removal::any);
     if (!accepted) describe_failure(heard, report, limit, error, s.exit_code);
     return accepted;
@@ -1691,10 +1723,11 @@ bool watch_over(Session& s, os::Launch* launch, Duration limit, Error& error) {
 
 bool run_privileged(DaemonContext& context, Error& error) {
     if (!context.privileged) return true;
-    const Outcome outcome = guarded([&] { context.privileged(context); });
+    Outcome outcome = guarded([&] { context.privileged(context); });
     if (!outcome.threw && outcome.signum == no_signal) return true;
+    if (!outcome.threw) outcome.text = pure::join({pure::signal_name(outcome.signum), " came"});
     return pure::fail(error, errc::start_failed, "cannot run", "the privileged step",
-                      outcome.threw ? outcome.text : pure::signal_name(outcome.signum) + " came");
+                      {outcome.text});
 }
 
 void clean_up() {
@@ -1722,7 +1755,7 @@ void flush(const os::Plan& plan) {
     bool heard = false;
     flush(s.plan);
     if (s.channel) {
-        os::append_line(s.plan.targets[2], s.plan.program + ": " + error.text);
+        os::append_line(s.plan.targets[2], pure::join({s.plan.program, ": ", error.text}));
         os::Report report;
         report.word = os::Report::failed;
         report.pid = os::self();
@@ -1732,7 +1765,7 @@ void flush(const os::Plan& plan) {
         report.text = error.text;
         heard = os::say(s.channel, report);
     } else if (!s.plan.inetd) {
-        os::print(2, s.plan.program + ": " + error.text);
+        say(2, s.plan.program, {error.text});
     }
     // A launcher that heard of it removes the file: it is neither jailed nor dropped.
     os::unlock(s.lock, heard ? os::Removal::keep : os::Removal::own);
@@ -1799,8 +1832,9 @@ bool try_start(Session& s, DaemonContext& context, bool kept, Error& error) {
     }
     os::SignalHold hold;
     s.lock.path = s.lock.path_here = s.plan.pidfile;
-    if (!s.plan.pidfile.empty() && !acquire(s.lock, s.plan, Duration(0), hold, error))
-        return false;  // 4
+    s.lock.mode = s.plan.pidfile_mode;
+    s.lock.target = s.plan.new_uid;
+    if (!s.plan.pidfile.empty() && !acquire(s.lock, Duration(0), hold, error)) return false;  // 4
     hold.take();
     if (!os::open_streams(s.plan, error)) {  // 5
         os::unlock(s.lock, os::Removal::any);
@@ -1925,10 +1959,11 @@ int Watch::dispatch(Entry& entry) {
     // READY=1 for the end of a reload must not be taken for the end of a start.
     const bool reloads = signum == signal_reload && !(session && session->starting);
     if (reloads)
-        os::tell_manager("RELOADING=1\nMONOTONIC_USEC=" +
-                         pure::number(std::chrono::duration_cast<std::chrono::microseconds>(
-                                          os::Deadline::Clock::now().time_since_epoch())
-                                          .count()));
+        os::tell_manager(
+            pure::join({"RELOADING=1\nMONOTONIC_USEC=",
+                        pure::number(std::chrono::duration_cast<std::chrono::microseconds>(
+                                         os::Deadline::Clock::now().time_since_epoch())
+                                         .count())}));
     const Reminder reminder{*this, reloads};
     handler.callback()(signum);
     return no_signal;
@@ -1971,7 +2006,7 @@ int Watch::wait(const os::Deadline& deadline, std::intptr_t input) {
     Error error;
     if (!started) {
         pure::fail(error, errc::invalid_option, "cannot wait for", "signals",
-                   "start() was not called");
+                   {"start() was not called"});
         raise_error(error);
     }
     const Duration interval = os::watchdog();
@@ -2020,11 +2055,11 @@ struct Control {
     const std::function<int(DaemonContext&)>& body;
     std::string program;
 
-    void say(const std::string& text) const { os::print(1, program + ": " + text); }
-    void complain(const std::string& text) const { os::print(2, program + ": " + text); }
+    void say(pure::Pieces text) const { detail::say(1, program, text); }
+    void complain(const std::string& text) const { detail::say(2, program, {text}); }
     int usage(int stream) const {
-        os::print(stream,
-                  "usage: " + program + " start|stop|restart|reload|status|run|--help [...]");
+        os::print(stream, pure::join({"usage: ", program,
+                                      " start|stop|restart|reload|status|run|--help [...]"}));
         return stream == 1 ? 0 : 2;
     }
     int start(Detach detach) const;
@@ -2052,10 +2087,12 @@ int Control::live() const {
     if (s.starting && s.channel) {
         Error error;
         error.code = make_error_code(errc::start_failed);
-        error.text = outcome.threw ? outcome.text
-                     : outcome.signum != no_signal
-                         ? "ended by " + pure::signal_name(outcome.signum) + " before it was ready"
-                         : "ended with status " + pure::number(status) + " before it was ready";
+        error.text =
+            outcome.threw ? outcome.text
+            : outcome.signum != no_signal
+                ? pure::join(
+                      {"ended by ", pure::signal_name(outcome.signum), " before it was ready"})
+                : pure::join({"ended with status ", pure::number(status), " before it was ready"});
         give_up(s, error,
                 outcome.signum != no_signal ? 128 + outcome.signum
                 : outcome.threw             ? 1
@@ -2083,7 +2120,7 @@ int Control::start(Detach detach) const {
         os::leave(s.exit_code);
     }
     if (s.role != Role::launcher) return live();
-    say("started as process " + pure::number(s.daemon));
+    say({"started as ", pure::process(s.daemon)});
     os::leave(0);
 }
 
@@ -2091,17 +2128,17 @@ int Control::stop() const {
     Error error;
     const os::Deadline::Clock::time_point begin = os::Deadline::Clock::now();
     const Stopped stopped = daemonize::stop(context.pidfile, context.stop_timeout, error);
-    const std::string after =
+    const pure::Piece after =
         pure::span(std::chrono::duration_cast<Duration>(os::Deadline::Clock::now() - begin));
     switch (stopped) {
         case Stopped::not_running:
-            say("not running");
+            say({"not running"});
             return 0;
         case Stopped::ended:
-            say("ended after " + after);
+            say({"ended after ", after});
             return 0;
         case Stopped::killed:
-            say("did not end; killed after " + after);
+            say({"did not end; killed after ", after});
             return 0;
         default:
             complain(error.text);
@@ -2116,7 +2153,7 @@ int Control::restart() const {
     os::Found found;
     const bool is_free = absolute_copy(context.pidfile, path, error) &&
                          os::look(path, found, error) && !found.locked;
-    if (is_free) say("not running");
+    if (is_free) say({"not running"});
     const int stopped = is_free ? 0 : stop();
     return stopped == 0 ? start(context.detach_process) : stopped;
 }
@@ -2124,7 +2161,7 @@ int Control::restart() const {
 int Control::reload() const {
     Error error;
     if (send(context.pidfile, signal_reload, error)) {
-        say("told to reload");
+        say({"told to reload"});
         return 0;
     }
     complain(error.text);
@@ -2133,7 +2170,7 @@ int Control::reload() const {
 
 int Control::status() const {
     const Status status = daemonize::status(context.pidfile);
-    say(status.text);
+    say({status.text});
     return static_cast<int>(status.state);
 }
 
@@ -2230,11 +2267,11 @@ DaemonError::DaemonError(const Error& error) : std::system_error(error.code), te
 PidFile::PidFile(const std::string& path, int mode) : held_(new detail::Held) {
     using namespace detail;
     if (mode < 0400 || mode > 0777 || (mode & 022))
-        invalid(held_->path_error, "mode", "not readable by us, or others could write the file");
+        invalid(held_->path_error, "mode", {"not readable by us, or others could write the file"});
     else
         absolute_copy(path, held_->lock.path, held_->path_error);
     held_->lock.path_here = held_->lock.path;
-    held_->plan.pidfile_mode = mode;
+    held_->lock.mode = mode;
 }
 
 PidFile::PidFile(PidFile&& other) noexcept : held_(other.held_) { other.held_ = nullptr; }
@@ -2254,10 +2291,10 @@ bool PidFile::acquire(Duration limit, Error& error) noexcept {
     if (is_held()) return true;
     if (!held_ || held_->path_error) {
         error = held_ ? held_->path_error : Error();
-        return held_ ? false : invalid(error, "pidfile", "the object was moved from");
+        return held_ ? false : invalid(error, "pidfile", {"the object was moved from"});
     }
     os::SignalHold hold;
-    if (!detail::acquire(held_->lock, held_->plan, limit, hold, error)) return false;
+    if (!detail::acquire(held_->lock, limit, hold, error)) return false;
     if (enter_itself(held_->lock, error)) {
         error = Error();  // of a try that was repeated
         return true;
@@ -2285,7 +2322,7 @@ long PidFile::read(Error& error) const noexcept {
     std::string why;
     if (!held_ || held_->path_error) {
         error = held_ ? held_->path_error : Error();
-        if (!held_) invalid(error, "pidfile", "the object was moved from");
+        if (!held_) invalid(error, "pidfile", {"the object was moved from"});
         return 0;
     }
     if (!os::look(held_->lock.path, found, error)) return 0;
@@ -2296,7 +2333,8 @@ long PidFile::read(Error& error) const noexcept {
     }
     const long pid = pure::parse_pid(found.text, why);
     if (!pid)
-        pure::fail(error, errc::invalid_pid_file, "cannot read", pure::path(held_->lock.path), why);
+        pure::fail(error, errc::invalid_pid_file, "cannot read", pure::path(held_->lock.path),
+                   {why});
     return pid;
 }
 
@@ -2314,11 +2352,11 @@ const std::string& PidFile::path() const noexcept {
 
 std::string PidFile::default_path(const std::string& program, Error& error) noexcept {
     if (program.empty() || program.find_first_of("/\\") != std::string::npos) {
-        detail::invalid(error, "program", "not a file name: " + detail::pure::quote(program));
+        detail::invalid(error, "program", {"not a file name: ", detail::pure::quote(program)});
         return std::string();
     }
     const std::string directory = detail::os::state_directory(error);
-    return directory.empty() ? directory : directory + "/" + program + ".pid";
+    return directory.empty() ? directory : detail::pure::join({directory, "/", program, ".pid"});
 }
 
 std::string PidFile::default_path(const std::string& program) {
@@ -2362,7 +2400,7 @@ SignalHandler::SignalHandler(DaemonContext& context) : SignalHandler() {
             }
             Error error;  // a stream that could not be re-opened keeps its old file, which is told
             if (!context.reopen_streams(error))
-                detail::os::print(2, detail::os::program_name() + ": " + error.text);
+                detail::say(2, detail::os::program_name(), {error.text});
         };
     }
     for (const std::pair<int, Handler>& mapped : context.signal_map) {
@@ -2470,7 +2508,7 @@ void DaemonContext::open() {
     const bool started = start_session(*session_, *this, false, error);
     if (started && session_->role != Role::launcher) return;
     flush(session_->plan);
-    if (!started && !session_->plan.inetd) os::print(2, session_->plan.program + ": " + error.text);
+    if (!started && !session_->plan.inetd) say(2, session_->plan.program, {error.text});
     os::leave(started ? 0 : session_->exit_code);
 }
 
@@ -2502,8 +2540,7 @@ void DaemonContext::fail(const std::string& message, int exit_code) noexcept {
     error.code = make_error_code(errc::start_failed);
     error.text = message;
     if (s.open() && s.starting) give_up(s, error, exit_code);
-    if (!s.plan.inetd)
-        os::print(2, (s.open() ? s.plan.program : os::program_name()) + ": " + message);
+    if (!s.plan.inetd) say(2, s.open() ? s.plan.program : os::program_name(), {message});
     flush(s.plan);
     if (!s.open()) os::leave(pure::failure_code(exit_code));
     close();
@@ -2543,7 +2580,7 @@ bool DaemonContext::reopen_streams(Error& error) noexcept {
         const std::string here = pure::inside(stream.path(), s.plan.chroot_directory);
         const bool swapped =
             here.empty() ? pure::fail(failure, errc::unsupported, "cannot re-open",
-                                      pure::path(stream.path()), "it is outside chroot_directory")
+                                      pure::path(stream.path()), {"it is outside chroot_directory"})
                          : os::reopen(which, here, failure);
         if (!swapped && done) error = failure;
         done = done && swapped;
@@ -2559,7 +2596,8 @@ void DaemonContext::reopen_streams() {
 std::string DaemonContext::explain() const {
     using namespace detail;
     if (!session_->plan.notes.empty()) return session_->plan.notes;
-    return "would start: " + decision_text(pure::decide(detach_process, os::evidence())) + "\n";
+    const pure::Decision decision = pure::decide(detach_process, os::evidence());
+    return pure::join({"would start: ", decision_text(decision), "\n"});
 }
 
 bool is_setup() noexcept { return !detail::setup_is_over && !detail::os::was_relaunched(); }
@@ -2591,13 +2629,14 @@ Status status(const std::string& pidfile) noexcept {
             status.state = State::running;
             status.pid = holder.daemon.pid;
             status.uptime = os::age(holder.daemon);
-            status.text = "running as process " + pure::number(status.pid);
-            if (status.uptime > Duration(0)) status.text += " for " + pure::span(status.uptime);
+            status.text = pure::join({"running as ", pure::process(status.pid)});
+            if (status.uptime > Duration(0))
+                status.text += pure::join({" for ", pure::span(status.uptime)});
             break;
         case pure::Verdict::dead:
             status.state = State::dead;
-            status.text = "dead: process " + pure::number(holder.pid) + " left " +
-                          pure::path(path) + " behind";
+            status.text = pure::join(
+                {"dead: ", pure::process(holder.pid), " left ", pure::path(path), " behind"});
             break;
         case pure::Verdict::missing:
         case pure::Verdict::empty:
@@ -2605,8 +2644,9 @@ Status status(const std::string& pidfile) noexcept {
             status.text = "not running";
             break;
         default:
-            status.text = "cannot tell from " + pure::path(path) + ": " +
-                          pure::unproven_text(holder.verdict, holder.found, holder.pid, holder.why);
+            status.text = pure::join(
+                {"cannot tell from ", pure::path(path), ": ",
+                 pure::unproven_text(holder.verdict, holder.found, holder.pid, holder.why)});
     }
     return status;
 }
@@ -2625,12 +2665,11 @@ bool await_unlocked(const std::string& path, const Holder& holder, const os::Dea
             !now.locked)
             return true;
         if (deadline.over() || (now.owner > 0 && now.owner != holder.found.owner)) {
-            const std::string who =
-                now.owner > 0 ? "process " + pure::number(now.owner) : "another process";
-            return pure::fail(error, errc::unproven_holder, "cannot stop the daemon of",
-                              pure::path(path),
-                              "process " + pure::number(holder.daemon.pid) + " is gone, but " +
-                                  who + " holds the lock");
+            const pure::Piece who =
+                now.owner > 0 ? pure::process(now.owner) : pure::Piece("another process");
+            return pure::fail(
+                error, errc::unproven_holder, "cannot stop the daemon of", pure::path(path),
+                {pure::process(holder.daemon.pid), " is gone, but ", who, " holds the lock"});
         }
         backoff.pause();
     }
@@ -2639,12 +2678,11 @@ bool await_unlocked(const std::string& path, const Holder& holder, const os::Dea
 // What a killed daemon could not do: under a lock of our own, and only if nobody else came.
 void remove_leftover(const std::string& path, const Holder& holder) {
     os::Lock lock;
-    os::Plan plan;
     Error ignored;  // someone else has it now, or it is gone: both are fine
     std::string why;
     os::Found found;
     lock.path = lock.path_here = path;
-    if (os::lock(lock, os::Purpose::removal, plan, ignored) != os::Attempt::got) return;
+    if (os::lock(lock, os::Purpose::removal, ignored) != os::Attempt::got) return;
     const bool same = os::look(path, found, ignored) && found.device == holder.found.device &&
                       found.inode == holder.found.inode &&
                       (found.text.empty() || pure::parse_pid(found.text, why) == holder.pid);
@@ -2681,15 +2719,15 @@ void look_again(const std::string& path, Holder& holder) {
 
 Stopped stop_holder(const std::string& path, Holder& holder, Duration limit, Error& error) {
     const os::Deadline deadline(limit);
-    const std::string process = pure::number(holder.daemon.pid);
+    const pure::Piece process = pure::process(holder.daemon.pid);
     if (holder.daemon.pid == os::self() || os::is_ancestor(holder.daemon.pid)) {
-        pure::fail(error, errc::invalid_option, "cannot stop process", process,
-                   "it is this process, or an ancestor of it");
+        pure::fail(error, errc::invalid_option, "cannot stop", process,
+                   {"it is this process, or an ancestor of it"});
         return Stopped::failed;
     }
     const os::Sent sent = ask_holder(path, holder);
     if (sent == os::Sent::denied || sent == os::Sent::failed) {
-        pure::fail(error, os::last_error(), "cannot stop process", process);
+        pure::fail(error, os::last_error(), "cannot stop", process);
         return Stopped::failed;
     }
     bool killed = false;
@@ -2697,8 +2735,8 @@ Stopped stop_holder(const std::string& path, Holder& holder, Duration limit, Err
         look_again(path, holder);
         killed = os::end_process(holder.daemon);
         if (!os::await_end(holder.daemon, os::Deadline(after_kill))) {
-            pure::fail(error, errc::timed_out, "cannot stop process", process,
-                       "it has not ended " + pure::span(after_kill) + " after it was killed");
+            pure::fail(error, errc::timed_out, "cannot stop", process,
+                       {"it has not ended ", pure::span(after_kill), " after it was killed"});
             return Stopped::failed;
         }
     }
@@ -3005,27 +3043,30 @@ std::string own_name();
 
 // macOS declares int where others have gid_t: the type is taken from the function.
 template <class T>
-int list_groups(int (*call)(const char*, T, T*, int*), const std::string& user, long gid,
-                std::vector<long>& out) {
-    std::vector<T> groups(64);
-    int count = static_cast<int>(groups.size());
-    while (call(user.c_str(), static_cast<T>(gid), groups.data(), &count) == -1) {
-        if (groups.size() > 65536) return -1;
-        groups.resize(groups.size() * 2);
-        count = static_cast<int>(groups.size());
+int list_groups(int (*call)(const char*, T, T*, int*), const std::string& user, std::int64_t gid,
+                std::vector<unsigned>& out) {
+    static_assert(sizeof(T) == sizeof(unsigned) && sizeof(gid_t) == sizeof(unsigned), "32 bits");
+    int count = 32;
+    for (;;) {
+        out.resize(static_cast<std::size_t>(count) * 2);
+        count = static_cast<int>(out.size());
+        if (call(user.c_str(), static_cast<T>(gid), reinterpret_cast<T*>(out.data()), &count) != -1)
+            break;
+        count = static_cast<int>(out.size());
+        if (count > 65536) return -1;
     }
-    out.assign(groups.begin(), groups.begin() + count);
+    out.resize(static_cast<std::size_t>(count));
     return 0;
 }
 
 template <class Count>
-int call_setgroups(int (*call)(Count, const gid_t*), const std::vector<gid_t>& groups) {
-    return call(static_cast<Count>(groups.size()), groups.data());
+int call_setgroups(int (*call)(Count, const gid_t*), const std::vector<unsigned>& groups) {
+    return call(static_cast<Count>(groups.size()), reinterpret_cast<const gid_t*>(groups.data()));
 }
 
 // ---- Small tools ----
 
-bool refused(Error& error, const pure::Piece& step, const pure::Piece& object) {
+bool refused(Error& error, pure::Piece step, pure::Piece object) {
     return pure::fail(error, last_error(), step, object);
 }
 
@@ -3056,10 +3097,11 @@ std::string own_name() {
 #endif
 
 // The value of "Name:" in /proc/.../status; "" without it.
-std::string status_field(const std::string& text, const std::string& name) {
-    const std::size_t at = text.find("\n" + name + ":");
+std::string status_field(const std::string& text, const char* name) {
+    const std::string key = pure::join({"\n", name, ":"});
+    const std::size_t at = text.find(key);
     if (at == std::string::npos) return std::string();
-    const std::size_t begin = at + name.size() + 2;
+    const std::size_t begin = at + key.size();
     return text.substr(begin, text.find('\n', begin) - begin);
 }
 
@@ -3077,7 +3119,7 @@ struct Stat {
 Stat read_stat(long pid) {
     Stat stat;
     if (!DAEMONIZE_HAVE_PROCFS) return stat;
-    const std::string text = read_small(("/proc/" + std::to_string(pid) + "/stat").c_str());
+    const std::string text = read_small(pure::join({"/proc/", pure::number(pid), "/stat"}).c_str());
     const std::size_t name_end = text.rfind(')');
     if (name_end == std::string::npos || name_end + 2 >= text.size()) return stat;
     stat.state = text[name_end + 2];
@@ -3259,8 +3301,8 @@ const char* distrust(const struct stat& st) {
     return "group or others may write it";
 }
 
-bool untrusted(Error& error, const char* step, const std::string& path, const pure::Piece& why) {
-    return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path), why);
+bool untrusted(Error& error, const char* step, const std::string& path, pure::Piece why) {
+    return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path), {why});
 }
 
 }  // namespace
@@ -3336,17 +3378,17 @@ int look_up(Call call, Key key, Record& record, std::vector<char>& buffer, bool&
 }
 
 // An id of a user or group; -1: not digits alone, or one that would wrap.
-long parse_id(const std::string& text) {
+std::int64_t parse_id(const std::string& text) {
     if (text.empty() || text.size() > 10 ||
         text.find_first_not_of("0123456789") != std::string::npos)
         return -1;
     const unsigned long long id = std::strtoull(text.c_str(), nullptr, 10);
-    return id < 0xffffffffULL ? static_cast<long>(id) : -1;
+    return id < 0xffffffffULL ? static_cast<std::int64_t>(id) : -1;
 }
 
 struct User {
     bool named = false;
-    long uid = -1, gid = -1;
+    std::int64_t uid = -1, gid = -1;
     std::string name, home;
 };
 
@@ -3356,15 +3398,15 @@ bool find_user(const Account& account, User& user, Error& error) {
     bool found = false;
     const std::string& name = account.name();
     int rc = 0;
-    user.uid = static_cast<long>(account.id());
+    user.uid = account.id();
     if (!name.empty()) rc = look_up(::getpwnam_r, name.c_str(), record, buffer, found);
     if (!found && !name.empty()) user.uid = parse_id(name);
     if (!found && user.uid >= 0)
         rc = look_up(::getpwuid_r, static_cast<uid_t>(user.uid), record, buffer, found);
     if (found) {
         user.named = true;
-        user.uid = static_cast<long>(record.pw_uid);
-        user.gid = static_cast<long>(record.pw_gid);
+        user.uid = record.pw_uid;
+        user.gid = record.pw_gid;
         user.name = record.pw_name;
         user.home = record.pw_dir ? record.pw_dir : "/";
         return true;
@@ -3373,19 +3415,19 @@ bool find_user(const Account& account, User& user, Error& error) {
         return pure::fail(error, std::error_code(rc, std::system_category()), "cannot look up user",
                           pure::quote(name));
     return user.uid >= 0 || pure::fail(error, errc::unknown_account, "cannot find user",
-                                       pure::quote(name), "no such user");
+                                       pure::quote(name), {"no such user"});
 }
 
-bool find_group(const Account& account, long& gid, Error& error) {
+bool find_group(const Account& account, std::int64_t& gid, Error& error) {
     struct group record;
     std::vector<char> buffer;
     bool found = false;
     const std::string& name = account.name();
-    gid = static_cast<long>(account.id());
+    gid = account.id();
     if (name.empty()) return true;
     const int rc = look_up(::getgrnam_r, name.c_str(), record, buffer, found);
     if (found) {
-        gid = static_cast<long>(record.gr_gid);
+        gid = record.gr_gid;
     } else if (parse_id(name) != -1) {
         gid = parse_id(name);
     } else if (rc != 0) {
@@ -3393,7 +3435,7 @@ bool find_group(const Account& account, long& gid, Error& error) {
                           "cannot look up group", pure::quote(name));
     } else {
         return pure::fail(error, errc::unknown_account, "cannot find group", pure::quote(name),
-                          "no such group");
+                          {"no such group"});
     }
     return true;
 }
@@ -3401,7 +3443,7 @@ bool find_group(const Account& account, long& gid, Error& error) {
 bool check_open(int fd, const char* option, Error& error) {
     if (fd >= 0 && ::fcntl(fd, F_GETFD) != -1) return true;
     errno = EBADF;
-    return refused(error, std::string("cannot use option ") + option + " with descriptor",
+    return refused(error, pure::join({"cannot use option ", option, " with descriptor"}),
                    pure::number(fd));
 }
 
@@ -3433,7 +3475,7 @@ std::string state_directory(Error& error) {
         directory = home_directory();
         if (directory.empty() || directory[0] != '/') {
             pure::fail(error, errc::unknown_account, "cannot find", "the home directory",
-                       "this user has no passwd entry; set XDG_STATE_HOME");
+                       {"this user has no passwd entry; set XDG_STATE_HOME"});
             return std::string();
         }
         directory += "/.local/state";
@@ -3445,7 +3487,7 @@ std::string state_directory(Error& error) {
     }
     if (!S_ISDIR(st.st_mode) || st.st_uid != ::geteuid() || (st.st_mode & 022) != 0) {
         pure::fail(error, errc::untrusted_pid_file, "cannot use directory", pure::path(directory),
-                   "it is not this user's alone");
+                   {"it is not this user's alone"});
         return std::string();
     }
     return directory;
@@ -3488,19 +3530,20 @@ bool absolute(std::string& path, Error& error) {
         buffer.resize(buffer.size() * 2);
     }
     const std::string directory = buffer.data();
-    path = path == "." ? directory : directory + (directory == "/" ? "" : "/") + path;
+    path = path == "." ? directory : pure::join({directory, directory == "/" ? "" : "/", path});
     return true;
 }
 
-bool resolve(Plan& plan, const Account& uid, const Account& gid, bool initgroups, Error& error) {
+bool resolve(Plan& plan, Error& error) {
+    const Account &uid = plan.uid, &gid = plan.gid;
     User user;
     if (uid.is_set() && !find_user(uid, user, error)) return false;
-    long group = user.gid;
+    std::int64_t group = user.gid;
     if (gid.is_set() && !find_group(gid, group, error)) return false;
     if (uid.is_set() && group < 0)
         return pure::fail(
             error, errc::invalid_option, "cannot use option", "uid",
-            "user " + pure::number(user.uid) + " has no passwd entry: name a gid as well");
+            {"user ", pure::number(user.uid), " has no passwd entry: name a gid as well"});
     // Asked for what we are: nothing to do, and nothing that would need root.
     const bool changes_uid =
         uid.is_set() && !(all_ids_are(static_cast<uid_t>(user.uid), ::getgid()));
@@ -3508,18 +3551,16 @@ bool resolve(Plan& plan, const Account& uid, const Account& gid, bool initgroups
     plan.drops = changes_uid || changes_gid || ((uid.is_set() || gid.is_set()) && ::geteuid() == 0);
     if (plan.drops) {
         plan.sets_uid = uid.is_set();
-        plan.uid = user.uid;
-        plan.sets_gid = true;
-        plan.gid = group;
-        plan.sets_groups = true;
+        if (plan.sets_uid) plan.new_uid = user.uid;
+        plan.new_gid = group;
         plan.user = user.name;
         plan.home = user.home.empty() ? "/" : user.home;
-        if (user.named && initgroups &&
+        if (user.named && plan.initgroups &&
             list_groups(::getgrouplist, user.name, group, plan.groups) != 0)
             return pure::fail(error, errc::unknown_account, "cannot list groups of user",
-                              pure::quote(user.name), "too many");
+                              pure::quote(user.name), {"too many"});
     }
-    for (const int fd : plan.preserve)
+    for (const int fd : plan.files_preserve)
         if (!check_open(fd, "files_preserve", error)) return false;
     for (const Stream& stream : plan.streams)
         if (stream.choice() == Stream::number_choice &&
@@ -3527,7 +3568,7 @@ bool resolve(Plan& plan, const Account& uid, const Account& gid, bool initgroups
             return false;
     plan.watchdog = watchdog();  // WATCHDOG_PID is the caller's; so is LISTEN_PID
     const long sockets = std::strtol(environment("LISTEN_FDS").c_str(), nullptr, 10);
-    if (environment("LISTEN_PID") != pure::number(self())) return true;
+    if (environment("LISTEN_PID") != std::to_string(self())) return true;
     int& open = plan.inherited_sockets;  // as many as there are, whatever was claimed
     while (open < sockets && ::fcntl(3 + open, F_GETFD) != -1) ++open;
     return true;
@@ -3539,14 +3580,14 @@ bool check_threads(Plan& plan, Error& error) {
     struct stat st;
     if (!DAEMONIZE_HAVE_PROCFS || DAEMONIZE_UNDER_TSAN || ::stat("/proc/self/task", &st) != 0 ||
         st.st_nlink < 3) {
-        note(plan, "other threads", "this system does not tell");
+        note(plan, "other threads", {"this system does not tell"});
         return true;
     }
     const long long others = static_cast<long long>(st.st_nlink) - 3;
     if (others == 0 || plan.allow_threads) return true;
     return pure::fail(error, errc::threads_running, "cannot fork", "",
-                      pure::number(others) + (others == 1 ? " other thread" : " other threads") +
-                          " would be lost (allow_threads)");
+                      {pure::number(others), others == 1 ? " other thread" : " other threads",
+                       " would be lost (allow_threads)"});
 }
 
 namespace {
@@ -3597,13 +3638,14 @@ Way walk(const std::string& path) {
             continue;
         }
         way.foreign_link = way.foreign_link || st.st_uid != 0;
-        char target[4096];
-        const ssize_t n = ::readlink(next.c_str(), target, sizeof target);
-        if (n <= 0 || n == static_cast<ssize_t>(sizeof target) || ++links > 40) {
+        std::string target(4096, '\0');  // not on the stack: its pages would stay the daemon's
+        const ssize_t n = ::readlink(next.c_str(), &target[0], target.size());
+        if (n <= 0 || n == static_cast<ssize_t>(target.size()) || ++links > 40) {
             way.is_roots = false;
             return way;
         }
-        rest.insert(0, std::string(target, static_cast<std::size_t>(n)) + "/");
+        target.resize(static_cast<std::size_t>(n));
+        rest.insert(0, target + "/");
         if (rest[0] == '/') done = "/";
     }
     if (::lstat(done.c_str(), &st) != 0 || st.st_uid != 0 || others_may_write(st))
@@ -3612,7 +3654,8 @@ Way walk(const std::string& path) {
 }
 
 // Opened where it is, made where it is not: never both in one call, which would follow a race.
-Handle open_pid_file(const Lock& lock, Purpose purpose, mode_t mode, bool& created) {
+Handle open_pid_file(const Lock& lock, Purpose purpose, bool& created) {
+    const mode_t mode = static_cast<mode_t>(lock.mode);
     const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     Handle file(lift(::open(lock.path.c_str(), flags)));
     created = false;
@@ -3629,20 +3672,19 @@ Handle open_pid_file(const Lock& lock, Purpose purpose, mode_t mode, bool& creat
 }
 
 // P6: who else could have put it there, or write into it.
-bool check_trust(const Lock& lock, Purpose purpose, const Plan& plan, const struct stat& st,
-                 Error& error) {
+bool check_trust(const Lock& lock, Purpose purpose, const struct stat& st, Error& error) {
     if (!is_trusted(st)) return untrusted(error, "cannot lock", lock.path, distrust(st));
     if (::geteuid() == 0 && walk(lock.path).foreign_link)
         return untrusted(error, "cannot lock", lock.path,
                          "somebody else's symbolic link leads there");
-    const bool targets = plan.sets_uid && st.st_uid == static_cast<uid_t>(plan.uid);
+    const bool targets = lock.target == static_cast<std::int64_t>(st.st_uid);
     if (::geteuid() != 0 || st.st_uid == 0 || targets || purpose != Purpose::start) return true;
     return untrusted(error, "cannot lock", lock.path,
-                     "it belongs to user " + pure::number(static_cast<long long>(st.st_uid)));
+                     pure::join({"it belongs to user ", pure::number(st.st_uid)}));
 }
 
 // One try at the file that the path names now; `again` where it was replaced meanwhile.
-Attempt lock_once(Lock& lock, Purpose purpose, const Plan& plan, bool& again, Error& error) {
+Attempt lock_once(Lock& lock, Purpose purpose, bool& again, Error& error) {
     const char* const name = lock.path.c_str();
     struct stat st, named;
     bool created = false;
@@ -3650,7 +3692,7 @@ Attempt lock_once(Lock& lock, Purpose purpose, const Plan& plan, bool& again, Er
     again = false;
     // Not to be opened a second time in the process that has it: closing would drop its proof.
     if (::lstat(name, &named) == 0 && look_at_own(named, ours)) return Attempt::held;
-    Handle file = open_pid_file(lock, purpose, static_cast<mode_t>(plan.pidfile_mode), created);
+    Handle file = open_pid_file(lock, purpose, created);
     const bool opened = file && ::fstat(file.fd(), &st) == 0;
     again = opened ? st.st_nlink == 0 : errno == EEXIST;
     if (!opened && errno == ELOOP)
@@ -3658,7 +3700,7 @@ Attempt lock_once(Lock& lock, Purpose purpose, const Plan& plan, bool& again, Er
     else if (!opened)
         refused(error, errno == ENOENT ? "cannot create" : "cannot open", pure::path(lock.path));
     if (!opened || again) return Attempt::failed;
-    if (!check_trust(lock, purpose, plan, st, error)) {
+    if (!check_trust(lock, purpose, st, error)) {
         if (created) ::unlink(name);
         return Attempt::failed;
     }
@@ -3686,14 +3728,14 @@ Attempt lock_once(Lock& lock, Purpose purpose, const Plan& plan, bool& again, Er
 
 }  // namespace
 
-Attempt lock(Lock& lock, Purpose purpose, const Plan& plan, Error& error) {
+Attempt lock(Lock& lock, Purpose purpose, Error& error) {
     for (int round = 0; round < 100; ++round) {
         bool again = false;
-        const Attempt attempt = lock_once(lock, purpose, plan, again, error);
+        const Attempt attempt = lock_once(lock, purpose, again, error);
         if (!again) return attempt;
     }
     pure::fail(error, errc::timed_out, "cannot lock", pure::path(lock.path),
-               "it was replaced a hundred times");
+               {"it was replaced a hundred times"});
     return Attempt::failed;
 }
 
@@ -3703,7 +3745,7 @@ Attempt enter(Lock& lock, Error& error) {
         refused(error, "cannot enter", pure::path(lock.path));
         const long reader = entry_owner(lock.file.fd(), F_WRLCK);
         if (busy && reader > 0)
-            error.text += " (process " + pure::number(reader) + " holds a lock on it)";
+            error.text += pure::join({" (", pure::process(reader), " holds a lock on it)"});
         return busy ? Attempt::held : Attempt::failed;
     }
     const WithoutSignal muffled(SIGXFSZ);  // RLIMIT_FSIZE is an error, not the end
@@ -3758,7 +3800,7 @@ void describe(const struct stat& st, Found& found) {
     found.exists = true;
     found.proves = DAEMONIZE_HAVE_RECORD_LOCK;
     found.trusted = is_trusted(st);
-    found.file_user = static_cast<long>(st.st_uid);
+    found.file_user = st.st_uid;
     found.device = as_number(st.st_dev);
     found.inode = static_cast<unsigned long long>(st.st_ino);
 }
@@ -3845,14 +3887,14 @@ bool open_log(const Stream& stream, int which, const Plan* owner, Handle& out, E
     if (!file || ::fstat(file.fd(), &st) != 0) {
         const bool link = root && errno == ELOOP, fifo = errno == ENXIO;
         return pure::fail(error, last_error(), "cannot open", pure::path(path),
-                          link   ? "it is a symbolic link, which root does not follow"
-                          : fifo ? "it is a FIFO that nobody reads, or a device that is not there"
-                                 : "");
+                          {link   ? "it is a symbolic link, which root does not follow"
+                           : fifo ? "it is a FIFO that nobody reads, or a device that is not there"
+                                  : ""});
     }
     if (root && !S_ISCHR(st.st_mode) && !(S_ISREG(st.st_mode) && st.st_nlink == 1))
         return pure::fail(error, std::make_error_code(std::errc::permission_denied), "cannot open",
                           pure::path(path),
-                          "root writes to a regular file with one name, or a device");
+                          {"root writes to a regular file with one name, or a device"});
     if (S_ISDIR(st.st_mode)) {
         errno = EISDIR;
         return refused(error, "cannot open", pure::path(path));
@@ -3861,8 +3903,8 @@ bool open_log(const Stream& stream, int which, const Plan* owner, Handle& out, E
         return refused(error, "cannot set the mode of", pure::path(path));
     if (created && owner && root && owner->drops &&
         ::fchown(file.fd(),
-                 owner->sets_uid ? static_cast<uid_t>(owner->uid) : static_cast<uid_t>(-1),
-                 static_cast<gid_t>(owner->gid)) != 0)
+                 owner->sets_uid ? static_cast<uid_t>(owner->new_uid) : static_cast<uid_t>(-1),
+                 static_cast<gid_t>(owner->new_gid)) != 0)
         return refused(error, "cannot give away", pure::path(path));
     if (stream.truncates() && S_ISREG(st.st_mode) && which != 0 && ::ftruncate(file.fd(), 0) != 0)
         return refused(error, "cannot empty", pure::path(path));
@@ -4001,7 +4043,7 @@ void be_intermediate(int channel, int launchers_end, bool stays, Lock& lock) {
     if (daemon == 0) return;
     if (daemon < 0) {
         report.number = errno;
-        report.text = std::string("cannot ") + step + ": " + last_error().message();
+        report.text = pure::join({"cannot ", step, ": ", last_error().message()});
         send_report(channel, report);
         ::_exit(1);
     }
@@ -4062,7 +4104,7 @@ Role detach(Plan& plan, Lock& lock, SignalHold& hold, Channel*& channel, Launch*
         own_fork = false;
         if (catcher == caller) catcher = ::getpid();
         open_channel = channel;
-        note(plan, "intermediate process", mine->stays ? "stayed until ready" : "left at once");
+        note(plan, "intermediate process", {mine->stays ? "stayed until ready" : "left at once"});
         delete mine;
         launch = nullptr;
         return Role::daemon;
@@ -4128,8 +4170,9 @@ bool has_died(Launch& launch, int& code) {
 }
 
 std::string death_text(int code) {
-    if (code >= 0) return "it ended with status " + pure::number(code) + " before it was ready";
-    return "it was ended by " + pure::signal_name(-code) + " before it was ready";
+    if (code >= 0)
+        return pure::join({"it ended with status ", pure::number(code), " before it was ready"});
+    return pure::join({"it was ended by ", pure::signal_name(-code), " before it was ready"});
 }
 
 }  // namespace
@@ -4265,7 +4308,7 @@ bool renew_wakes(Error& error) {
 }
 
 std::vector<int> kept_descriptors(const Plan& plan, const Lock& lock, const Channel* channel) {
-    std::vector<int> keep = plan.preserve;
+    std::vector<int> keep = plan.files_preserve;
     for (const Wake* wake : open_wakes()) {
         keep.push_back(wake->readable.fd());
         keep.push_back(wake->writable.fd());
@@ -4354,7 +4397,7 @@ const char* close_others(const std::vector<int>& keep) {
 // A kernel that refuses the second leaves the first, which is what most go by.
 bool without_core(Plan& plan) {
     struct rlimit none = {0, 0};
-    if (!set_undumpable()) note(plan, "dumpable", last_error().message());
+    if (!set_undumpable()) note(plan, "dumpable", {last_error().message()});
     return ::setrlimit(RLIMIT_CORE, &none) == 0;
 }
 
@@ -4370,7 +4413,8 @@ bool move_in(Plan& plan, const Lock& lock, const Channel* channel, Error& error)
                 return refused(error, "cannot set up descriptor", pure::number(fd));
         }
         leave_other_locks(lock);
-        note(plan, "other descriptors closed", close_others(kept_descriptors(plan, lock, channel)));
+        note(plan, "other descriptors closed",
+             {close_others(kept_descriptors(plan, lock, channel))});
         if (!renew_wakes(error)) return false;
     }
     ::umask(static_cast<mode_t>(plan.umask));
@@ -4384,8 +4428,8 @@ namespace {
 bool open_late_streams(Plan& plan, Error& error) {
     if (!plan.late[0] && !plan.late[1] && !plan.late[2]) return true;
     const uid_t root = ::geteuid();
-    if (::seteuid(static_cast<uid_t>(plan.uid)) != 0)
-        return refused(error, "cannot change to user", pure::number(plan.uid));
+    if (::seteuid(static_cast<uid_t>(plan.new_uid)) != 0)
+        return refused(error, "cannot change to user", pure::number(plan.new_uid));
     bool done = true;
     for (int which = 0; done && which < 3; ++which)
         if (plan.late[which]) done = open_target(plan, which, error);
@@ -4411,31 +4455,30 @@ bool enter_directories(const Plan& plan, Lock& lock, Error& error) {
 
 // After a drop nothing may lead back: not the saved ids, not a capability that was kept.
 bool prove_drop(const Plan& plan, Error& error) {
-    const uid_t uid = plan.sets_uid ? static_cast<uid_t>(plan.uid) : ::getuid();
-    bool back = !all_ids_are(uid, static_cast<gid_t>(plan.gid));
-    if (plan.sets_uid && plan.uid != 0)
-        back =
-            back || ::setuid(0) == 0 || ::seteuid(0) == 0 || (plan.gid != 0 && ::setegid(0) == 0);
+    const uid_t uid = plan.sets_uid ? static_cast<uid_t>(plan.new_uid) : ::getuid();
+    bool back = !all_ids_are(uid, static_cast<gid_t>(plan.new_gid));
+    if (plan.sets_uid && plan.new_uid != 0)
+        back = back || ::setuid(0) == 0 || ::seteuid(0) == 0 ||
+               (plan.new_gid != 0 && ::setegid(0) == 0);
     return !back || pure::fail(error, errc::drop_incomplete, "cannot drop privileges", "",
-                               "they could be regained");
+                               {"they could be regained"});
 }
 
 std::string identity_text(const Plan& plan) {
-    if (!plan.sets_uid) return "group " + pure::number(plan.gid);
-    return "user " + (plan.user.empty() ? pure::number(plan.uid) : pure::quote(plan.user));
+    if (!plan.sets_uid) return pure::join({"group ", pure::number(plan.new_gid)});
+    return pure::join(
+        {"user ", plan.user.empty() ? pure::number(plan.new_uid) : pure::quote(plan.user)});
 }
 
 bool drop(Plan& plan, Lock& lock, Error& error) {
     if (!plan.drops) return enter_directories(plan, lock, error);
-    std::vector<gid_t> groups;
-    for (const long group : plan.groups) groups.push_back(static_cast<gid_t>(group));
-    if (call_setgroups(::setgroups, groups) != 0)
+    if (call_setgroups(::setgroups, plan.groups) != 0)
         return refused(error, "cannot set the groups of", identity_text(plan));
-    if (!set_gids(static_cast<gid_t>(plan.gid)))
-        return refused(error, "cannot change to group", pure::number(plan.gid));
+    if (!set_gids(static_cast<gid_t>(plan.new_gid)))
+        return refused(error, "cannot change to group", pure::number(plan.new_gid));
     if (!open_late_streams(plan, error) || !enter_directories(plan, lock, error)) return false;
-    if (plan.sets_uid && !set_uids(static_cast<uid_t>(plan.uid)))
-        return refused(error, "cannot change to user", pure::number(plan.uid));
+    if (plan.sets_uid && !set_uids(static_cast<uid_t>(plan.new_uid)))
+        return refused(error, "cannot change to user", pure::number(plan.new_uid));
     return prove_drop(plan, error);
 }
 
@@ -4474,7 +4517,7 @@ void set_environment(const Plan& plan) {
         set_or_clear("LOGNAME", plan.user);
         ::setenv("HOME", plan.home.c_str(), 1);
     }
-    if (plan.inherited_sockets > 0) ::setenv("LISTEN_PID", pure::number(self()).c_str(), 1);
+    if (plan.inherited_sockets > 0) ::setenv("LISTEN_PID", std::to_string(self()).c_str(), 1);
 }
 
 }  // namespace
@@ -4572,8 +4615,7 @@ bool open_process(long pid, Identity& identity, Error& error) {
     const bool alive = !gone && (identity.handle || stat.there ||
                                  ::kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM);
     if (alive && !stat.is_corpse()) return true;
-    return pure::fail(error, errc::not_running, "cannot open process", pure::number(pid),
-                      "not running");
+    return pure::fail(error, errc::not_running, "cannot open", pure::process(pid), {"not running"});
 }
 
 bool daemon_of(const Identity& in_file, Identity& daemon, Error& error) {
@@ -4590,15 +4632,14 @@ bool may_signal(const Identity& identity, const Found& found, Error& error) {
     if (::geteuid() != 0 || found.file_user == 0) return true;
     const std::string status =
         DAEMONIZE_HAVE_PROCFS
-            ? read_small(("/proc/" + pure::number(identity.pid) + "/status").c_str())
+            ? read_small(pure::join({"/proc/", pure::number(identity.pid), "/status"}).c_str())
             : std::string();
     const std::string uids = status_field(status, "Uid");
-    const std::string user = pure::number(found.file_user);
-    const std::string all_three = "\t" + user + "\t" + user + "\t" + user + "\t";
+    const pure::Piece user = pure::number(found.file_user);
+    const std::string all_three = pure::join({"\t", user, "\t", user, "\t", user, "\t"});
     if (uids.compare(0, all_three.size(), all_three) == 0) return true;
-    return pure::fail(error, errc::untrusted_pid_file, "cannot signal process",
-                      pure::number(identity.pid),
-                      "the PID file belongs to user " + user + ", the process does not");
+    return pure::fail(error, errc::untrusted_pid_file, "cannot signal", pure::process(identity.pid),
+                      {"the PID file belongs to user ", user, ", the process does not"});
 }
 
 namespace {
@@ -4708,10 +4749,20 @@ namespace {
 
 std::atomic<int> counts[NSIG];
 std::atomic<int> wakes[NSIG];  // descriptor + 1 of the SignalHandler that has it; 0: nobody
-std::atomic<int>
-    handlers_running;           // in any thread: stop() waits for them before it closes the wake
-struct sigaction before[NSIG];  // what capture() found
-bool ignored_by_us[NSIG];       // SIG_IGN that is not the user's
+// In any thread: stop() waits for them before it closes the wake.
+std::atomic<int> handlers_running;
+bool ignored_by_us[NSIG];  // SIG_IGN that is not the user's
+
+// What capture() found, or signal_map put below it; for the few that were captured, since a table of
+// all would be ten kilobytes of every daemon.
+struct sigaction& before(int signum) {
+    static auto& all = *new std::vector<std::pair<int, struct sigaction>>;
+    for (std::pair<int, struct sigaction>& entry : all)
+        if (entry.first == signum) return entry.second;
+    all.emplace_back();
+    all.back().first = signum;
+    return all.back().second;
+}
 
 extern "C" {
 // The asynchronous half: counts, and writes one byte (G2). In a forked child (G8) the signal is not
@@ -4764,7 +4815,7 @@ bool is_handled(int signum) noexcept { return wakes[signum].load() != 0; }
 
 bool route_below(int signum, Route wanted, Error& error) {
     if (!is_handled(signum)) return route(signum, wanted, error);
-    own(before[signum], signum, wanted);
+    own(before(signum), signum, wanted);
     return true;
 }
 
@@ -4809,11 +4860,12 @@ bool capture(int signum, const Wake& wake, Error& error) {
     if (catcher != ::getpid()) disown_signals();
     if (wakes[signum].load() != 0)
         return pure::fail(error, errc::invalid_option, "cannot handle", pure::signal_name(signum),
-                          "another SignalHandler has it");
-    if (::sigaction(signum, nullptr, &before[signum]) != 0)
+                          {"another SignalHandler has it"});
+    struct sigaction& found = before(signum);
+    if (::sigaction(signum, nullptr, &found) != 0)
         return refused(error, "cannot handle", pure::signal_name(signum));
     // What was counted for signal_map before is still to be handled; anything else is not.
-    if (!is_ours(before[signum])) counts[signum].store(0);
+    if (!is_ours(found)) counts[signum].store(0);
     wakes[signum].store(wake.writable.fd() + 1);
     return true;
 }
@@ -4824,7 +4876,7 @@ void release(int signum, const Wake& wake) noexcept {
     const bool known = ::sigaction(signum, nullptr, &now) == 0;
     const bool ignored =
         ignored_by_us[signum] && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_IGN;
-    if (known && (is_ours(now) || ignored)) ::sigaction(signum, &before[signum], nullptr);
+    if (known && (is_ours(now) || ignored)) ::sigaction(signum, &before(signum), nullptr);
     wakes[signum].store(0);
     while (handlers_running.load() != 0) {  // in another thread, for the time of one write()
     }
@@ -5151,7 +5203,8 @@ public:
         DWORD size = ::FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS,
                                       nullptr, static_cast<DWORD>(value), 0, text, 512, nullptr);
         while (size > 0 && (text[size - 1] <= L' ' || text[size - 1] == L'.')) --size;
-        return size > 0 ? narrow(std::wstring(text, size)) : "Windows error " + pure::number(value);
+        return size > 0 ? narrow(std::wstring(text, size))
+                        : pure::join({"Windows error ", pure::number(value)});
     }
     std::error_condition default_error_condition(int value) const noexcept override;
 };
@@ -5193,12 +5246,12 @@ std::error_code system_error(DWORD value) noexcept {
     return std::error_code(static_cast<int>(value), *category);
 }
 
-bool refused(Error& error, const pure::Piece& step, const pure::Piece& object) {
+bool refused(Error& error, pure::Piece step, pure::Piece object) {
     return pure::fail(error, last_error(), step, object);
 }
 
-bool untrusted(Error& error, const char* step, const std::string& path, const pure::Piece& why) {
-    return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path), why);
+bool untrusted(Error& error, const char* step, const std::string& path, pure::Piece why) {
+    return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path), {why});
 }
 
 DWORD milliseconds(Duration left) noexcept {
@@ -5597,7 +5650,7 @@ std::string state_directory(Error& error) {
     const std::wstring directory = variable(L"LOCALAPPDATA");
     if (directory.empty()) {
         pure::fail(error, std::make_error_code(std::errc::no_such_file_or_directory), "cannot find",
-                   "the directory of this user", "LOCALAPPDATA is not set");
+                   "the directory of this user", {"LOCALAPPDATA is not set"});
         return std::string();
     }
     if (!::CreateDirectoryW(directory.c_str(), nullptr) &&
@@ -5624,7 +5677,7 @@ bool absolute(std::string& path, Error& error) {
     std::wstring name;
     if (!widen(path, name))
         return pure::fail(error, system_error(ERROR_NO_UNICODE_TRANSLATION), "cannot use path",
-                          pure::quote(path), "it is not UTF-8");
+                          pure::quote(path), {"it is not UTF-8"});
     const std::wstring full = grown([&name](wchar_t* out, DWORD size) {
         return ::GetFullPathNameW(name.c_str(), size, out, nullptr);
     });
@@ -5633,7 +5686,7 @@ bool absolute(std::string& path, Error& error) {
     return true;
 }
 
-bool resolve(Plan&, const Account&, const Account&, bool, Error&) { return true; }
+bool resolve(Plan&, Error&) { return true; }
 
 // Other threads stay where they are: the daemon is another run of the program.
 bool check_threads(Plan&, Error&) { return true; }
@@ -5681,7 +5734,7 @@ bool is_being_deleted(const std::wstring& name) {
 // The open handle is the lock: nobody else can write, rename or delete the file, everybody can read
 // it, and whatever ends this process frees it. CREATE_ALWAYS empties it in the same call: locked
 // with a number is a daemon, locked and empty a start.
-Attempt lock(Lock& lock, Purpose purpose, const Plan&, Error& error) {
+Attempt lock(Lock& lock, Purpose purpose, Error& error) {
     const std::wstring name = wide_path(lock.path);
     const Deadline deadline(patience);
     BY_HANDLE_FILE_INFORMATION info;
@@ -5721,7 +5774,8 @@ Attempt enter(Lock& lock, Error& error) {
     receiver->stop = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
     unsigned id = 0;
     if (!receiver->job || !receiver->stop || !new_daughter(*receiver, receiver->daughter)) {
-        pure::fail(error, errc::unsupported, "cannot receive signals", "", last_error().message());
+        pure::fail(error, errc::unsupported, "cannot receive signals", "",
+                   {last_error().message()});
     } else if (!write_pid(lock, static_cast<long>(receiver->daughter.pid))) {
         refused(error, "cannot write", pure::path(lock.path));
     } else {
@@ -6041,7 +6095,7 @@ Role detach(Plan& plan, Lock& lock, SignalHold&, Channel*&, Launch*& launch, Err
         launch = mine;
         return Role::launcher;
     } else {
-        refused(error, "cannot start", pure::path(narrow(own_path())) + " again");
+        refused(error, "cannot start again", pure::path(narrow(own_path())));
     }
     delete mine;
     return Role::launcher;
@@ -6078,8 +6132,8 @@ void read_report(Letter& letter, LONG verdict, Report& report) {
 }
 
 std::string death_text(DWORD code) {
-    const std::string status = code > 0xffff ? "0x" + pure::hex(code) : pure::number(code);
-    return "it ended with status " + status + " before it was ready";
+    const std::string status = code > 0xffff ? "0x" + pure::hex(code) : std::to_string(code);
+    return pure::join({"it ended with status ", status, " before it was ready"});
 }
 
 }  // namespace
@@ -6144,7 +6198,7 @@ bool move_in(Plan& plan, const Lock&, const Channel*, Error& error) {
     if (!plan.detach) return true;
     std::fflush(nullptr);  // said before the start, and by the launcher already: into NUL
     if (early.letter->in_job)
-        note(plan, "job", "the caller's does not let go: the daemon ends when that is closed");
+        note(plan, "job", {"the caller's does not let go: the daemon ends when that is closed"});
     plan.null_device = inheritable_null();
     if (!plan.null_device) return refused(error, "cannot open", "'NUL'");
     for (int which = 0; which < 3; ++which)
@@ -6361,8 +6415,7 @@ bool open_process(long pid, Identity& identity, Error& error) {
         return true;
     }
     if (::GetLastError() == ERROR_ACCESS_DENIED) return true;
-    return pure::fail(error, errc::not_running, "cannot open process", pure::number(pid),
-                      "not running");
+    return pure::fail(error, errc::not_running, "cannot open", pure::process(pid), {"not running"});
 }
 
 // The daughter's parent, if that is alive and was there before her: her number in the file proves
@@ -6372,8 +6425,8 @@ bool daemon_of(const Identity& in_file, Identity& daemon, Error& error) {
     if (parent > 0 && open_process(parent, daemon, error) && !has_ended(raw(daemon.handle)) &&
         (daemon.born == 0 || in_file.born == 0 || daemon.born <= in_file.born))
         return true;
-    return pure::fail(error, errc::not_running, "cannot find the daemon of process",
-                      pure::number(in_file.pid), "not running");
+    return pure::fail(error, errc::not_running, "cannot find the daemon of",
+                      pure::process(in_file.pid), {"not running"});
 }
 
 bool may_signal(const Identity&, const Found&, Error&) { return true; }
@@ -6455,7 +6508,7 @@ bool capture(int signum, const Wake& wake, Error& error) {
     Disposition& mine = table[signum];
     if (mine.wake)
         return pure::fail(error, errc::invalid_option, "cannot handle", pure::signal_name(signum),
-                          "another SignalHandler has it");
+                          {"another SignalHandler has it"});
     mine.was_set = mine.is_set;
     mine.before = mine.route;
     // What was counted for signal_map before is still to be handled; anything else is not.

@@ -254,14 +254,14 @@ TEST_CASE("V1 the watchdog's half, and only if this process is meant") {
 }
 
 TEST_CASE("C2 C3 spans of time for people") {
-    CHECK(pure::span(Duration(-5)) == "0 ms");
-    CHECK(pure::span(Duration(400)) == "400 ms");
-    CHECK(pure::span(Duration(1000)) == "1 s");
-    CHECK(pure::span(Duration(2400)) == "2.4 s");
-    CHECK(pure::span(Duration(30000)) == "30 s");
-    CHECK(pure::span(Duration(125000)) == "2 min 5 s");
-    CHECK(pure::span(Duration(3 * 3600000 + 60000)) == "3 h 1 min");
-    CHECK(pure::span(Duration(50 * 3600000LL)) == "2 d 2 h");
+    CHECK(pure::join({pure::span(Duration(-5))}) == "0 ms");
+    CHECK(pure::join({pure::span(Duration(400))}) == "400 ms");
+    CHECK(pure::join({pure::span(Duration(1000))}) == "1 s");
+    CHECK(pure::join({pure::span(Duration(2400))}) == "2.4 s");
+    CHECK(pure::join({pure::span(Duration(30000))}) == "30 s");
+    CHECK(pure::join({pure::span(Duration(125000))}) == "2 min 5 s");
+    CHECK(pure::join({pure::span(Duration(3 * 3600000 + 60000))}) == "3 h 1 min");
+    CHECK(pure::join({pure::span(Duration(50 * 3600000LL))}) == "2 d 2 h");
 }
 
 TEST_CASE("E4 named conditions compare, and each has a text of its own") {
@@ -281,7 +281,6 @@ TEST_CASE("E4 named conditions compare, and each has a text of its own") {
 TEST_CASE("D1 the defaults") {
     const daemonize::DaemonContext context;
     CHECK(context.umask == -1);
-    CHECK(os::Plan().umask == 027);
     CHECK(context.prevent_core);
     CHECK(context.detach_process == Detach::automatic);
     CHECK(context.standard_output.choice() == daemonize::Stream::null_choice);
