@@ -73,7 +73,8 @@
 //     send() and stop() ask for (a POSIX rule of record locks). ready(), wait(), wait_for() and
 //     poll() renew it; until then they refuse, and say so.
 //  d. Without Linux's record locks (macOS, BSD) the proof is weaker: the lock is held and the
-//     number was read twice the same. A process that is not the daemon could hold the lock.
+//     number was read twice the same. A process that is not the daemon could hold the lock. On
+//     Windows one could that has the file open to write and lets nobody else write.
 //  e. A child that the daemon starts before ready() inherits the launcher's stderr, and one that
 //     moves to a session of its own before ready() is not found when the start fails.
 //  f. Ctrl-C ends a waiting launcher; a daemon whose ready() then finds nobody ends itself, and
@@ -781,10 +782,13 @@ bool say(Channel*& channel, const Report& report) noexcept;
 Heard hear(Launch& launch, const Deadline& deadline, Report& report);
 void settle(Launch*& launch, bool accepted) noexcept;
 
-// The daemon: steps 9-11, 14-15, 16 and the log of step 17.
+// The daemon: steps 9-11, 14-15, 16 and the log of step 17. built_in_routes: what signals do that
+// nobody asked for; from here on terminate() knows the lock. let_signals_in: those that came during
+// the start are delivered now.
 bool move_in(Plan& plan, const Lock& lock, const Channel* channel, Error& error);
 bool change_identity(Plan& plan, Lock& lock, Error& error);
-bool set_signals(Plan& plan, Lock& lock, Error& error);
+std::vector<std::pair<int, Route>> built_in_routes(const Plan& plan, Lock& lock);
+void let_signals_in() noexcept;
 bool put_stream(const Handle& file, int which, Error& error);  // in one step
 bool reopen(int which, const std::string& path, Error& error);
 void append_line(const Handle& log, const std::string& line) noexcept;
@@ -809,9 +813,10 @@ bool open_wake(Wake& wake, Error& error);
 void close_wake(Wake& wake) noexcept;
 bool capture(int signum, const Wake& wake, Error& error);
 void release(int signum, const Wake& wake) noexcept;
-bool route(int signum, Route route, Error& error);  // without a SignalHandler
-bool take(int signum) noexcept;                     // one of those counted
-int pending(int signum) noexcept;                   // how many of those
+bool route(int signum, Route route, Error& error);        // now
+bool route_below(int signum, Route route, Error& error);  // once no SignalHandler has it
+bool take(int signum) noexcept;                           // one of those counted
+int pending(int signum) noexcept;                         // how many of those
 void drain(const Wake& wake) noexcept;
 void ring(const Wake& wake) noexcept;
 // The index of one that is ready, or:
@@ -828,7 +833,6 @@ std::string environment(const char* name);
 bool tell_manager(const std::string& assignments) noexcept;
 Duration watchdog() noexcept;
 void print(int stream, const std::string& line) noexcept;
-void at_exit(void (*function)()) noexcept;
 [[noreturn]] void leave(int status) noexcept;
 
 }  // namespace os
@@ -1231,6 +1235,14 @@ inline std::string padded_pid_text(long pid) {
     std::string text = std::to_string(pid);
     text.resize(10, ' ');
     return text + "\n";
+}
+
+// What a daemon that was in the file as `pid` may have left there. A text of fixed length is a
+// daemon's whatever the number: each signal changes that.
+bool is_left_by(const std::string& text, long pid) {
+    std::string why;
+    const long number = parse_pid(text, why);
+    return text.empty() || number == pid || (number != 0 && text == padded_pid_text(number));
 }
 
 }  // namespace
@@ -1734,15 +1746,27 @@ void clean_up() {
     if (the_daemon && the_daemon->open()) os::discard(the_daemon->lock, os::Removal::own);
 }
 
+// Step 16. A SignalHandler that was started before goes first (G5).
+bool set_signals(os::Plan& plan, os::Lock& lock, Error& error) {
+    for (const std::pair<int, os::Route>& entry : os::built_in_routes(plan, lock))
+        if (!os::route_below(entry.first, entry.second, error)) return false;
+    for (const std::pair<int, Handler>& entry : plan.signal_map)
+        if (!os::route_below(entry.first, pure::route_of(entry.second), error)) return false;
+    os::let_signals_in();
+    return true;
+}
+
 bool become(Session& s, DaemonContext& context, Error& error) {
     os::Plan& plan = s.plan;
     if (!os::move_in(plan, s.lock, s.channel, error)) return false;  // 9, 10, 11
     the_daemon = &s;
-    os::at_exit(clean_up);
+    static const bool registered = std::atexit(clean_up) == 0;
+    static_cast<void>(
+        registered);  // without it an end by exit() leaves the file: stale, in nobody's way
     if (!plan.pidfile.empty() && !enter_itself(s.lock, error)) return false;  // 12
     if (!run_privileged(context, error)) return false;                        // 13
     if (!os::change_identity(plan, s.lock, error)) return false;              // 14, 15
-    return os::set_signals(plan, s.lock, error);                              // 16
+    return set_signals(plan, s.lock, error);                                  // 16
 }
 
 // What stdio holds, before an end by _exit. Not where other threads may hold a stream for ever.
@@ -1808,6 +1832,17 @@ void mark_open(Session& s, Role role) {
     setup_is_over = true;
 }
 
+// A program that is started again may come by other options (another clock, other arguments): a
+// daemon without the file that its launcher has locked could never be found.
+void check_birth(Session& s) {
+    Error error;
+    if (s.plan.pidfile == s.lock.path) return;
+    invalid(error, "pidfile",
+            {"it is ", pure::path(s.plan.pidfile), " in the daemon, but was ",
+             pure::path(s.lock.path), " in its launcher"});
+    give_up(s, error, 1);
+}
+
 // The numbered steps of DESIGN-ordered start: options, lock, logs, detach, then one half each.
 bool try_start(Session& s, DaemonContext& context, bool kept, Error& error) {
     s.exit_code = 1;
@@ -1827,6 +1862,7 @@ bool try_start(Session& s, DaemonContext& context, bool kept, Error& error) {
         s.channel = born.channel;
         context.payload = born.payload;
         mark_open(s, Role::daemon);
+        check_birth(s);
         start_daemon(s, context);
         return true;
     }
@@ -2679,13 +2715,11 @@ bool await_unlocked(const std::string& path, const Holder& holder, const os::Dea
 void remove_leftover(const std::string& path, const Holder& holder) {
     os::Lock lock;
     Error ignored;  // someone else has it now, or it is gone: both are fine
-    std::string why;
     os::Found found;
     lock.path = lock.path_here = path;
     if (os::lock(lock, os::Purpose::removal, ignored) != os::Attempt::got) return;
     const bool same = os::look(path, found, ignored) && found.device == holder.found.device &&
-                      found.inode == holder.found.inode &&
-                      (found.text.empty() || pure::parse_pid(found.text, why) == holder.pid);
+                      found.inode == holder.found.inode && pure::is_left_by(found.text, holder.pid);
     os::unlock(lock, same ? os::Removal::any : os::Removal::keep);
 }
 
@@ -4538,8 +4572,7 @@ namespace {
 
 Lock* terminable = nullptr;  // of the daemon, for `terminate`
 
-bool is_handled(int signum) noexcept;                      // by a SignalHandler
-bool route_below(int signum, Route wanted, Error& error);  // what stands when that stops
+bool is_handled(int signum) noexcept;  // by a SignalHandler
 
 bool is_foreign_function(int signum) {
     struct sigaction action;
@@ -4563,29 +4596,27 @@ bool has_terminal() { return ::isatty(0) || ::isatty(1) || ::isatty(2); }
 
 }  // namespace
 
-bool set_signals(Plan& plan, Lock& lock, Error& error) {
+std::vector<std::pair<int, Route>> built_in_routes(const Plan& plan, Lock& lock) {
     terminable = &lock;
     catcher = ::getpid();
     unignore_all();
-    // In the foreground the terminal keeps its say: Ctrl-Z stops, closing it ends the program.
-    const Route hangup = !plan.detach && has_terminal() ? Route::terminate : Route::ignore;
-    const std::pair<int, Route> built_in[] = {
-        {SIGTERM, Route::terminate}, {SIGINT, Route::terminate}, {SIGHUP, hangup},
-        {SIGTTIN, Route::ignore},    {SIGTTOU, Route::ignore},   {SIGTSTP, Route::ignore},
+    std::vector<std::pair<int, Route>> routes;
+    const auto add = [&routes](int signum, Route route) {
+        if (!is_foreign_function(signum)) routes.emplace_back(signum, route);
     };
-    for (const std::pair<int, Route>& entry : built_in) {
-        const bool of_terminal =
-            entry.first == SIGTTIN || entry.first == SIGTTOU || entry.first == SIGTSTP;
-        if (is_foreign_function(entry.first) || (of_terminal && !plan.detach)) continue;
-        if (!route_below(entry.first, entry.second, error)) return false;
-    }
-    for (const std::pair<int, Handler>& entry : plan.signal_map) {
-        if (!route_below(entry.first, pure::route_of(entry.second), error)) return false;
-    }
+    add(SIGTERM, Route::terminate);
+    add(SIGINT, Route::terminate);
+    // In the foreground the terminal keeps its say: Ctrl-Z stops, closing it ends the program.
+    add(SIGHUP, !plan.detach && has_terminal() ? Route::terminate : Route::ignore);
+    for (const int signum : {SIGTTIN, SIGTTOU, SIGTSTP})
+        if (plan.detach) add(signum, Route::ignore);
+    return routes;
+}
+
+void let_signals_in() noexcept {
     sigset_t none;
     sigemptyset(&none);
     ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
-    return true;
 }
 
 bool put_stream(const Handle& file, int which, Error& error) {
@@ -4753,8 +4784,8 @@ std::atomic<int> wakes[NSIG];  // descriptor + 1 of the SignalHandler that has i
 std::atomic<int> handlers_running;
 bool ignored_by_us[NSIG];  // SIG_IGN that is not the user's
 
-// What capture() found, or signal_map put below it; for the few that were captured, since a table of
-// all would be ten kilobytes of every daemon.
+// What capture() found, or signal_map put below it. Of the few that were captured: a table of all
+// would be ten kilobytes of every daemon.
 struct sigaction& before(int signum) {
     static auto& all = *new std::vector<std::pair<int, struct sigaction>>;
     for (std::pair<int, struct sigaction>& entry : all)
@@ -4812,12 +4843,6 @@ void own(struct sigaction& action, int signum, Route wanted) {
 }
 
 bool is_handled(int signum) noexcept { return wakes[signum].load() != 0; }
-
-bool route_below(int signum, Route wanted, Error& error) {
-    if (!is_handled(signum)) return route(signum, wanted, error);
-    own(before(signum), signum, wanted);
-    return true;
-}
 
 bool is_ours(const struct sigaction& action) {
     return !(action.sa_flags & SA_SIGINFO) &&
@@ -4880,6 +4905,10 @@ void release(int signum, const Wake& wake) noexcept {
     wakes[signum].store(0);
     while (handlers_running.load() != 0) {  // in another thread, for the time of one write()
     }
+    const struct sigaction& below = before(signum);  // signal_map's count is for the next handler
+    const bool still_counted =
+        !(below.sa_flags & SA_SIGINFO) && below.sa_handler == daemonize_count;
+    if (!still_counted) counts[signum].store(0);
 }
 
 bool route(int signum, Route wanted, Error& error) {
@@ -4889,6 +4918,12 @@ bool route(int signum, Route wanted, Error& error) {
     ignored_by_us[signum] = wanted == Route::ignore;
     return ::sigaction(signum, &action, nullptr) == 0 ||
            refused(error, "cannot handle", pure::signal_name(signum));
+}
+
+bool route_below(int signum, Route wanted, Error& error) {
+    if (!is_handled(signum)) return route(signum, wanted, error);
+    own(before(signum), signum, wanted);
+    return true;
 }
 
 bool take(int signum) noexcept {
@@ -5058,11 +5093,6 @@ void print(int stream, const std::string& line) noexcept {
     write_all(stream, text.data(), text.size());
 }
 
-void at_exit(void (*function)()) noexcept {
-    static bool registered = false;
-    if (!registered) registered = std::atexit(function) == 0;
-}
-
 void leave(int status) noexcept { ::_exit(status); }
 
 }  // namespace os
@@ -5146,6 +5176,18 @@ bool widen(const std::string& text, std::wstring& out) {
 std::wstring wide(const std::string& text) {
     std::wstring out;
     widen(text, out);
+    return out;
+}
+
+// For people: what is no UTF-8 in it (the text of an exception, in the code page of the system)
+// shows as such, and does not take the rest of the line along.
+std::wstring legible(const std::string& text) {
+    std::wstring out(text.size(), L'\0');  // never more units than bytes
+    const int size = text.empty()
+                         ? 0
+                         : ::MultiByteToWideChar(CP_UTF8, 0, text.data(), length(text.size()),
+                                                 &out[0], length(out.size()));
+    out.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
     return out;
 }
 
@@ -5255,7 +5297,8 @@ bool untrusted(Error& error, const char* step, const std::string& path, pure::Pi
 }
 
 DWORD milliseconds(Duration left) noexcept {
-    return left == no_limit || left.count() > INT_MAX ? INFINITE : static_cast<DWORD>(left.count());
+    if (left == no_limit) return INFINITE;  // else in rounds: each caller looks at its deadline
+    return left.count() > INT_MAX ? INT_MAX : static_cast<DWORD>(left.count());
 }
 
 bool has_ended(HANDLE process) noexcept {
@@ -5466,8 +5509,9 @@ std::wstring quoted_program(const std::wstring& path) { return L"\"" + path + L"
 
 // ---- Signals: a process that is ended is a signal that is received ----
 
-bool deliver(int signum) noexcept;
-std::atomic<bool> signals_held;  // counted, until set_signals() has said what they do
+void receive(int signum) noexcept;
+// Of a start under way: its signals are counted until it has been said what they do.
+std::atomic<const Lock*> signals_held;
 
 // The program itself; where it cannot be started (it was renamed) a system program in its place.
 bool new_daughter(Receiver& receiver, Child& child) {
@@ -5542,10 +5586,10 @@ unsigned __stdcall listen(void* argument) {
             if (wait > 0 && ::WaitForSingleObject(raw(receiver.stop), wait) == WAIT_OBJECT_0)
                 return 0;
             if (replace_daughter(receiver)) break;
-            if (!told) deliver(signum);  // there is no next daughter yet, but a signal
+            if (!told) receive(signum);  // there is no next daughter yet, but a signal
             told = true;
         }
-        if (!told) deliver(signum);
+        if (!told) receive(signum);
     }
 }
 
@@ -5638,7 +5682,11 @@ bool was_relaunched() noexcept {
     return early.daughter;
 }
 
-std::error_code last_error() noexcept { return system_error(::GetLastError()); }
+// Never success: where a function failed without a cause, there is an error all the same.
+std::error_code last_error() noexcept {
+    const DWORD cause = ::GetLastError();
+    return system_error(cause != ERROR_SUCCESS ? cause : ERROR_GEN_FAILURE);
+}
 
 bool supports(Option option) noexcept { return option == arguments_option; }
 
@@ -5686,7 +5734,13 @@ bool absolute(std::string& path, Error& error) {
     return true;
 }
 
-bool resolve(Plan&, Error&) { return true; }
+bool resolve(Plan& plan, Error& error) {
+    std::wstring ignored;
+    for (const std::string& argument : plan.arguments)
+        if (argument.find('\0') != std::string::npos || !widen(argument, ignored))
+            return invalid(error, "arguments", {pure::quote(argument), " is no UTF-8 text"});
+    return true;
+}
 
 // Other threads stay where they are: the daemon is another run of the program.
 bool check_threads(Plan&, Error&) { return true; }
@@ -5724,9 +5778,16 @@ bool is_missing(DWORD cause) {
 }
 
 // The name of a deleted file lives on for as long as a reader has it open.
+// Access is denied to it then; but so it is to a file of another user's, whose directory does not
+// even list it.
 bool is_being_deleted(const std::wstring& name) {
-    return ::GetFileAttributesW(name.c_str()) == INVALID_FILE_ATTRIBUTES &&
-           ::GetLastError() == ERROR_ACCESS_DENIED;
+    if (::GetFileAttributesW(name.c_str()) != INVALID_FILE_ATTRIBUTES ||
+        ::GetLastError() != ERROR_ACCESS_DENIED)
+        return false;
+    WIN32_FIND_DATAW entry;
+    const HANDLE search = ::FindFirstFileW(name.c_str(), &entry);
+    if (search != INVALID_HANDLE_VALUE) ::FindClose(search);
+    return search != INVALID_HANDLE_VALUE;
 }
 
 }  // namespace
@@ -5803,14 +5864,15 @@ void discard(Lock& lock, Removal removal) noexcept {
     if (removal == Removal::own && lock.owner != self()) return;
     Receiver* const receiver = lock.receiver;
     if (receiver) stop_listening(*receiver);
-    empty_and_remove(lock);
-    lock.owner = 0;
     lock.receiver = nullptr;
+    lock.owner = 0;
+    empty_and_remove(lock);
     delete receiver;  // now that nothing names it, the daughter may end
 }
 
 void unlock(Lock& lock, Removal removal) noexcept {
-    signals_held.store(false);  // of a start that failed
+    const Lock* failed = &lock;  // the lock of a start that failed
+    signals_held.compare_exchange_strong(failed, nullptr);
     if (!lock.file) return;
     discard(lock, removal);
     if (lock.receiver) stop_listening(*lock.receiver);
@@ -5827,6 +5889,14 @@ Handle open_to_read(const std::wstring& name, DWORD share) noexcept {
                                FILE_FLAG_OPEN_REPARSE_POINT, nullptr));
 }
 
+// What else has a file open to write (an editor, a copier) lets others write as well; a lock of ours
+// does not.
+bool lets_write(const std::wstring& name) noexcept {
+    return static_cast<bool>(owned(::CreateFileW(
+        name.c_str(), FILE_WRITE_DATA, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+        nullptr, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT, nullptr)));
+}
+
 }  // namespace
 
 // Opened as if nobody could write: that fails exactly where somebody has it open for writing, and
@@ -5839,7 +5909,7 @@ bool look(const std::string& path, Found& found, Error& error) {
     const char* distrust = nullptr;
     Handle file = open_to_read(name, FILE_SHARE_READ | FILE_SHARE_DELETE);
     if (!file && ::GetLastError() == ERROR_SHARING_VIOLATION) {
-        found.locked = true;
+        found.locked = !lets_write(name);
         file = open_to_read(name, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE);
     }
     if (!file) {
@@ -6049,7 +6119,11 @@ bool relaunch(const Plan& plan, const Lock& lock, Launch& launch) {
     Card* const view = card ? static_cast<Card*>(::MapViewOfFile(
                                   raw(card), FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0))
                             : nullptr;
-    if (!view || !shown || !nulls[0] || !nulls[1] || !nulls[2]) return false;
+    if (!view) return false;
+    if (!shown || !nulls[0] || !nulls[1] || !nulls[2]) {
+        ::UnmapViewOfFile(view);
+        return false;
+    }
     view->nonce = make_nonce();
     std::vector<wchar_t> environment =
         environment_with(pure::switch_text(as_number(raw(shown)), view->nonce));
@@ -6087,6 +6161,7 @@ bool relaunch(const Plan& plan, const Lock& lock, Launch& launch) {
 Role detach(Plan& plan, Lock& lock, SignalHold&, Channel*&, Launch*& launch, Error& error) {
     std::fflush(nullptr);
     remember_birth();
+    const std::string program = narrow(own_path());  // asked first: that sets the last error
     Launch* const mine = new Launch;
     mine->job = deadly_job();  // this process killed before the verdict: the daughter with it
     if (!write_letter(*mine, plan, lock)) {
@@ -6095,7 +6170,7 @@ Role detach(Plan& plan, Lock& lock, SignalHold&, Channel*&, Launch*& launch, Err
         launch = mine;
         return Role::launcher;
     } else {
-        refused(error, "cannot start again", pure::path(narrow(own_path())));
+        refused(error, "cannot start again", pure::path(program));
     }
     delete mine;
     return Role::launcher;
@@ -6191,8 +6266,8 @@ bool set_up_stream(Plan& plan, int which, Error& error) {
 
 }  // namespace
 
-bool move_in(Plan& plan, const Lock&, const Channel*, Error& error) {
-    signals_held.store(true);
+bool move_in(Plan& plan, const Lock& lock, const Channel*, Error& error) {
+    signals_held.store(&lock);
     if (plan.prevent_core)
         ::SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX | SEM_NOOPENFILEERRORBOX);
     if (!plan.detach) return true;
@@ -6209,10 +6284,13 @@ bool move_in(Plan& plan, const Lock&, const Channel*, Error& error) {
 namespace {
 
 bool is_kept(const Plan& plan, const std::wstring& name) {
-    // Without it neither sockets nor some DLLs work.
-    if (::lstrcmpiW(name.c_str(), L"SystemRoot") == 0) return true;
+    // Upper or lower case alike, as for the system: by no language's rules (a Turkish i).
+    const auto is = [&name](const std::wstring& other) {
+        return ::CompareStringOrdinal(name.c_str(), -1, other.c_str(), -1, TRUE) == CSTR_EQUAL;
+    };
+    if (is(L"SystemRoot")) return true;  // without it neither sockets nor some DLLs work
     for (const std::string& kept : plan.environment_keep)
-        if (::lstrcmpiW(name.c_str(), wide(kept).c_str()) == 0) return true;
+        if (is(wide(kept))) return true;
     return false;
 }
 
@@ -6266,7 +6344,7 @@ struct Dispositions {
 };
 
 Route route_of(const Disposition& disposition) noexcept {
-    if (signals_held.load()) return Route::count;
+    if (signals_held.load() != nullptr) return Route::count;
     return disposition.is_set ? disposition.route : Route::standard;
 }
 
@@ -6300,10 +6378,17 @@ bool deliver(int signum) noexcept {
     return route != Route::standard;
 }
 
-// Closing the window, logging off and shutting down end the process when this returns: the time
-// that Windows grants is the program's.
+// Of a signal that was sent, not typed: nobody else ends the program then.
+void receive(int signum) noexcept {
+    if (!deliver(signum) && ends_by_default(signum)) end_by(signum);
+}
+
+// Closing the window and shutting down end the process when this returns: the time that Windows
+// grants is the program's. A log-off is told to services alone, whoever it was that logged off: no
+// reason to end.
 BOOL WINAPI on_console_event(DWORD event) {
     const bool interrupt = event == CTRL_C_EVENT || event == CTRL_BREAK_EVENT;
+    if (event == CTRL_LOGOFF_EVENT) return TRUE;
     if (!deliver(interrupt ? SIGINT : SIGTERM)) return FALSE;
     if (!interrupt) ::Sleep(60000);
     return TRUE;
@@ -6314,9 +6399,19 @@ void watch_console() noexcept {
     static_cast<void>(watched);
 }
 
+}  // namespace
+
+std::vector<std::pair<int, Route>> built_in_routes(const Plan&, Lock& lock) {
+    terminable = &lock;
+    return {{SIGTERM, Route::terminate},
+            {SIGINT, Route::terminate},
+            {break_signal, Route::terminate},
+            {signal_reload, Route::ignore}};
+}
+
 // What came while nobody could say what it does.
-void let_go_of_signals() {
-    signals_held.store(false);
+void let_signals_in() noexcept {
+    signals_held.store(nullptr);
     for (int signum = 1; signum < signal_limit; ++signum) {
         bool ends = false, held = false;
         {
@@ -6326,22 +6421,8 @@ void let_go_of_signals() {
             if (held) table[signum].count = 0;
         }
         if (ends) terminate(signum);
-        if (held && ends_by_default(signum) && signum != SIGABRT) deliver(signum);
+        if (held) receive(signum);
     }
-}
-
-}  // namespace
-
-bool set_signals(Plan& plan, Lock& lock, Error& error) {
-    terminable = &lock;
-    for (const int signum : {SIGTERM, SIGINT, break_signal})
-        if (!route(signum, Route::terminate, error)) return false;
-    if (!route(signal_reload, Route::ignore, error)) return false;
-    for (const std::pair<int, Handler>& entry : plan.signal_map) {
-        if (!route(entry.first, pure::route_of(entry.second), error)) return false;
-    }
-    let_go_of_signals();
-    return true;
 }
 
 bool put_stream(const Handle& file, int which, Error& error) {
@@ -6438,14 +6519,17 @@ Sent signal(const Identity& identity, int signum) noexcept {
     if (process && has_ended(process)) return Sent::lost;
     if (!process || !::TerminateProcess(process, static_cast<UINT>(signum))) {
         const DWORD cause = process ? ::GetLastError() : ERROR_ACCESS_DENIED;
-        if (process && has_ended(process)) return Sent::lost;
+        // Refused also while another's signal is ending it: then its end comes a moment later.
+        if (process && ::WaitForSingleObject(process, 100) == WAIT_OBJECT_0) return Sent::lost;
         ::SetLastError(cause);
         return cause == ERROR_ACCESS_DENIED ? Sent::denied : Sent::failed;
     }
     DWORD code = 0;
-    if (::WaitForSingleObject(process, 5000) != WAIT_OBJECT_0 ||
-        !::GetExitCodeProcess(process, &code))
+    if (::WaitForSingleObject(process, 5000) != WAIT_OBJECT_0) {
+        ::SetLastError(ERROR_TIMEOUT);
         return Sent::failed;
+    }
+    if (!::GetExitCodeProcess(process, &code)) return Sent::failed;
     return code == static_cast<DWORD>(signum) ? Sent::sent : Sent::lost;
 }
 
@@ -6458,11 +6542,13 @@ bool end_process(const Identity& identity) noexcept {
 bool await_end(const Identity& identity, const Deadline& deadline) noexcept {
     const HANDLE process = raw(identity.handle);
     for (;;) {
-        if (!process) ::Sleep(20);
-        if (process &&
-            ::WaitForSingleObject(process, milliseconds(deadline.left())) != WAIT_TIMEOUT)
+        Identity now;
+        Error gone;
+        if (process ? ::WaitForSingleObject(process, milliseconds(deadline.left())) != WAIT_TIMEOUT
+                    : !open_process(identity.pid, now, gone))
             return true;
         if (deadline.over()) return false;
+        if (!process) ::Sleep(20);  // another user's, which can only be asked for
     }
 }
 
@@ -6524,6 +6610,7 @@ void release(int signum, const Wake& wake) noexcept {
     mine.wake = nullptr;
     mine.is_set = mine.was_set;
     mine.route = mine.before;
+    if (route_of(mine) != Route::count) mine.count = 0;  // what was not waited for is dropped
 }
 
 bool route(int signum, Route route, Error&) {
@@ -6532,6 +6619,19 @@ bool route(int signum, Route route, Error&) {
     table[signum].is_set = route != Route::standard;
     table[signum].route = route;
     return true;
+}
+
+bool route_below(int signum, Route wanted, Error& error) {
+    {
+        const Dispositions table;
+        Disposition& mine = table[signum];
+        if (mine.wake) {
+            mine.was_set = wanted != Route::standard;
+            mine.before = wanted;
+            return true;
+        }
+    }
+    return route(signum, wanted, error);
 }
 
 bool take(int signum) noexcept {
@@ -6609,16 +6709,11 @@ void print(int stream, const std::string& line) noexcept {
     DWORD mode = 0, written = 0;
     if (!out || out == INVALID_HANDLE_VALUE) return;
     if (::GetConsoleMode(out, &mode)) {  // in its own code page UTF-8 would be garbled
-        const std::wstring text = wide(line + "\r\n");
+        const std::wstring text = legible(line + "\r\n");
         ::WriteConsoleW(out, text.data(), static_cast<DWORD>(text.size()), &written, nullptr);
     } else {
         write_all(out, line + "\n");
     }
-}
-
-void at_exit(void (*function)()) noexcept {
-    static bool registered = false;
-    if (!registered) registered = std::atexit(function) == 0;
 }
 
 void leave(int status) noexcept { ::_exit(status); }

@@ -415,6 +415,18 @@ TEST_CASE("G5 after stop() SIGTERM ends the daemon with the PID file removed, as
     CHECK_FALSE(exists(daemon.pidfile));
 }
 
+TEST_CASE("G5 what was not waited for is dropped by stop(), also over the daemon's own action") {
+    const Daemon daemon;
+    const Outcome said = run(watcher({"pidfile=" + daemon.pidfile, "detach=no", "open",
+                                      "with-context", "start", "raise=15", "stop", "start", "poll",
+                                      "raise=15", "poll"}));
+    INFO(said.text());
+    const Strings all = lines(said.out);
+    REQUIRE(all.size() == 2);
+    CHECK(contains(all[0], "got=0"));
+    CHECK(contains(all[1], "got=15"));
+}
+
 TEST_CASE("G1 a SignalHandler that was started before the daemon goes on in it") {
     const Daemon daemon;
     const Outcome launcher =

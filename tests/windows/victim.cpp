@@ -163,6 +163,7 @@ int serve(daemonize::DaemonContext& context) {
         const int signum = signals.wait();
         say("sig=" + std::to_string(signum) + " reported");
         if (has("deaf")) continue;
+        if (has("rude")) _exit(0);  // without a word to its PID file
         if (has("linger")) Sleep(static_cast<DWORD>(number("linger")));
         if (signum == SIGTERM || has("foreground")) return static_cast<int>(number("status"));
     }
@@ -232,10 +233,37 @@ int main(int argc, char** argv) {
             std::fclose(file);
         }
     }
+    if (has("map"))
+        context.signal_map = {{static_cast<int>(number("map")), daemonize::default_signal}};
+    if (has("forgets")) {  // the daemon comes by other arguments than its launcher
+        context.replace_arguments = true;
+        context.arguments = {"log=" + word("log")};
+    }
+    if (has("bytes")) {
+        context.replace_arguments = true;
+        context.arguments = {"gr\xfc\xdf"};
+    }
+    if (has("away") && daemonize::is_setup()) {  // what runs can be renamed, and is not found then
+        wchar_t own[MAX_PATH];
+        GetModuleFileNameW(nullptr, own, MAX_PATH);
+        if (!MoveFileA(utf8(own).c_str(), word("away").c_str())) say("cannot rename");
+    }
     if (has("say")) std::printf("%s", word("say").c_str());
     if (has("relative")) SetCurrentDirectoryW(L"below");
     if (has("spawn")) _beginthreadex(nullptr, 0, spawn, nullptr, 0, nullptr);
     if (has("kept")) return keep(context);
+    daemonize::SignalHandler early(context);
+    if (has("early")) early.start();
     context.open();
+    if (has("bare")) {  // without a SignalHandler
+        context.ready();
+        Sleep(static_cast<DWORD>(number("bare")));
+        return 0;
+    }
+    if (has("early")) {
+        context.ready();
+        say("early=" + std::to_string(early.wait()));
+        return 0;
+    }
     return serve(context);
 }

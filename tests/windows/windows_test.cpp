@@ -545,6 +545,33 @@ TEST_CASE("R19 C2 a stop arrives also in a storm of other signals") {
     CHECK_FALSE(exists(victim.pidfile));
 }
 
+TEST_CASE("C2 stop leaves no file of a daemon that ends without a word to it") {
+    Victim victim;
+    check_started(victim, victim.start("rude=1"));
+    stop_it(victim);
+    CHECK(daemonize::status(victim.pidfile).state == State::not_running);
+}
+
+TEST_CASE("W5 a signal that nobody handles does what it does by default: it ends the daemon") {
+    Victim victim;
+    for (const int signum : {SIGTERM, 9}) {
+        check_started(victim, victim.start("bare=30000 map=15"));
+        const DWORD daemon = victim.daemon();
+        CHECK(send(victim, signum));
+        CHECK(gone(daemon));
+    }
+}
+
+TEST_CASE("G5 a SignalHandler from before the start goes on in the daemon, and goes first") {
+    Victim victim;
+    check_started(victim, victim.start("early=1"));
+    const DWORD daemon = victim.daemon();
+    CHECK(send(victim, SIGTERM));
+    CHECK(victim.logged("early") == "15");
+    CHECK(gone(daemon));
+    CHECK_FALSE(exists(victim.pidfile));
+}
+
 TEST_CASE("R20 W6 console events: interrupt means SIGINT, the end of the session SIGTERM") {
     daemonize::SignalHandler signals;
     signals.start();
@@ -552,7 +579,10 @@ TEST_CASE("R20 W6 console events: interrupt means SIGINT, the end of the session
         CHECK(os::on_console_event(event));
         CHECK(signals.poll() == SIGINT);
     }
-    DWORD closing[] = {CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT};
+    // Told to services alone, whoever it was that logged off.
+    CHECK(os::on_console_event(CTRL_LOGOFF_EVENT));
+    CHECK(signals.poll() == daemonize::no_signal);
+    DWORD closing[] = {CTRL_CLOSE_EVENT, CTRL_SHUTDOWN_EVENT};
     for (DWORD& event : closing) {
         // Such a handler does not return while the program has time to end.
         const HANDLE thread = CreateThread(
@@ -714,6 +744,27 @@ TEST_CASE("D2 clear_environment keeps what was named, and what the system needs"
     stop_it(victim);
 }
 
+TEST_CASE("E4 a program that cannot be started again is an error with its cause") {
+    Scratch place;
+    Victim victim;
+    const std::string copy = place / "renamed.exe", away = place / "away.exe";
+    REQUIRE(CopyFileA(program("victim").c_str(), copy.c_str(), FALSE));
+    const Outcome said =
+        run(Launch(copy + " pidfile=" + victim.pidfile + " log=" + victim.log + " away=" + away));
+    check_failed(victim, said, 1, "cannot start again '");
+    CHECK_FALSE(contains(said.err, "Success"));
+}
+
+TEST_CASE("W1 a daemon that comes by another PID file than its launcher's is none") {
+    Victim victim;
+    check_failed(victim, victim.start("forgets=1"), 1, "cannot use option pidfile: it is ''");
+}
+
+TEST_CASE("E4 arguments that are no text are refused, not dropped") {
+    Victim victim;
+    check_failed(victim, victim.start("bytes=1"), 1, "is no UTF-8 text");
+}
+
 TEST_CASE("E4 bad paths: clear texts, comparable codes, nothing left") {
     Error error;
     daemonize::PidFile missing("Q:\\no\\such.pid");
@@ -752,6 +803,24 @@ TEST_CASE("P2 a foreign program that has the file open is told from a daemon") {
     CHECK(file.acquire(milliseconds(0), error));
     file.release();
     CHECK_FALSE(exists(path));
+}
+
+TEST_CASE("G7 a program that writes to a file left behind is no daemon, and nobody is signalled") {
+    Victim victim;
+    Running stranger(Launch(program("victim") + " mode=sleep ms=30000"));
+    REQUIRE(alive(stranger.pid()));
+    REQUIRE(write_file(victim.pidfile, std::to_string(stranger.pid()) + "\n"));
+    const HANDLE writer = CreateFileA(victim.pidfile.c_str(), GENERIC_WRITE,
+                                      FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                                      nullptr, OPEN_EXISTING, 0, nullptr);
+    REQUIRE(writer != INVALID_HANDLE_VALUE);
+    Error error;
+    CHECK_FALSE(daemonize::send(victim.pidfile, SIGTERM, error));
+    CHECK((error.code == errc::not_running));
+    CHECK(daemonize::stop(victim.pidfile, milliseconds(500), error) == Stopped::not_running);
+    CHECK(daemonize::status(victim.pidfile).state == State::dead);
+    CHECK(alive(stranger.pid()));
+    CloseHandle(writer);
 }
 
 TEST_CASE(
@@ -845,8 +914,22 @@ TEST_CASE("G1 G5 one owner for a signal, and what stood there comes back") {
     first.stop();
     first.stop();
     CHECK(second.start(error));
-    second.stop();
+    CHECK(os::deliver(SIGINT));
+    second.stop();  // what was not waited for is dropped
     CHECK_FALSE(os::deliver(SIGINT));
+    CHECK(second.start(error));
+    CHECK(second.poll() == daemonize::no_signal);
+}
+
+TEST_CASE("W7 a line that is no UTF-8 is shown all the same") {
+    CHECK(os::legible("gr\xfc\xdf") == L"gr\xfffd\xfffd");
+    CHECK(os::legible("gr\xc3\xbc") == L"gr\xfc");
+    CHECK(os::legible("").empty());
+}
+
+TEST_CASE("S4 a wait that is longer than a count of milliseconds is not endless") {
+    CHECK(os::milliseconds(daemonize::no_limit) == INFINITE);
+    CHECK(os::milliseconds(std::chrono::hours(24 * 30)) < INFINITE);
 }
 
 TEST_CASE("E4 system errors: their number, their text in UTF-8, their meaning among std::errc") {
