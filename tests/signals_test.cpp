@@ -417,9 +417,9 @@ TEST_CASE("G5 after stop() SIGTERM ends the daemon with the PID file removed, as
 
 TEST_CASE("G5 what was not waited for is dropped by stop(), also over the daemon's own action") {
     const Daemon daemon;
-    const Outcome said = run(watcher({"pidfile=" + daemon.pidfile, "detach=no", "open",
-                                      "with-context", "start", "raise=15", "stop", "start", "poll",
-                                      "raise=15", "poll"}));
+    const Outcome said =
+        run(watcher({"pidfile=" + daemon.pidfile, "detach=no", "open", "with-context", "start",
+                     "raise=15", "stop", "start", "poll", "raise=15", "poll"}));
     INFO(said.text());
     const Strings all = lines(said.out);
     REQUIRE(all.size() == 2);
