@@ -1941,6 +1941,7 @@ struct Watch {
     int dispatch(Entry& entry);
     int serve(std::size_t index);
     int next();
+    void settle();
     bool any_pending() const;
     void keep_alive(Duration interval);
     int wait(const os::Deadline& deadline, std::intptr_t input);
@@ -2021,12 +2022,15 @@ int Watch::serve(std::size_t index) {
 int Watch::next() {
     for (std::size_t i = 0; i < entries.size() && started; ++i) {  // by index: on() in a callback
         const int signum = serve(i);
-        if (signum == no_signal) continue;
-        if (any_pending()) os::ring(wake);
-        return signum;
+        if (signum != no_signal) return signum;
     }
-    if (started && any_pending()) os::ring(wake);
     return no_signal;
+}
+
+// The wake is rung exactly for what is left. In this order: who is counted after the look has rung.
+void Watch::settle() {
+    os::drain(wake);
+    if (any_pending()) os::ring(wake);
 }
 
 // A loop that is heard of: the manager is told when half of its limit has passed.
@@ -2048,10 +2052,10 @@ int Watch::wait(const os::Deadline& deadline, std::intptr_t input) {
     const Duration interval = os::watchdog();
     for (;;) {
         if (!sync(error)) raise_error(error);
-        os::drain(wake);
-        const int signum = next();
-        if (signum != no_signal || !started) return signum;  // a callback may call stop()
-
+        const int signum = next();    // before the wake is read: nothing stands in its way
+        if (!started) return signum;  // a callback may call stop()
+        settle();
+        if (signum != no_signal) return signum;
         if (!sync(error)) raise_error(error);  // a callback may have replaced a handler
         keep_alive(interval);
         const bool watched = !watchdog_due.never() && watchdog_due.left() < deadline.left();
