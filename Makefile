@@ -99,8 +99,10 @@ comma := ,
 BENCH_FLAGS := -std=$(STD) $(WARNINGS) -I. -pthread -O2
 BENCH_LINK  := $(if $(filter Linux,$(shell uname -s)),-Wl$(comma)--no-as-needed)
 BENCH_ALL   := $(addprefix $(BUILD)/,bench-floor bench-floor-static bench-candidate \
-                 bench-candidate-static bench-candidate-generic bench-latency bench)
+                 bench-candidate-static bench-candidate-generic bench-latency bench \
+                 $(if $(call has_header,libdaemon/daemon.h),bench-peer))
 BENCH_LINK_static   := -static-libstdc++ -static-libgcc
+BENCH_LINK_peer     := -Wl$(comma)--as-needed -ldaemon
 BENCH_FLAGS_generic := -DDAEMONIZE_GENERIC_POSIX
 
 define bench_program
@@ -115,6 +117,7 @@ $(eval $(call bench_program,bench-candidate,candidate,plain))
 $(eval $(call bench_program,bench-candidate-static,candidate,static))
 $(eval $(call bench_program,bench-candidate-generic,candidate,generic))
 $(eval $(call bench_program,bench-latency,latency,plain))
+$(eval $(call bench_program,bench-peer,peer,peer))
 $(eval $(call bench_program,bench,bench,plain))
 
 bench-candidate: $(BUILD)/bench-candidate $(BUILD)/bench-candidate-static

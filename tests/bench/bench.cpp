@@ -289,6 +289,69 @@ void measure_start(Bench& b) {
         sides[3].of(&Side::exec_ready), 0);
 }
 
+// What its users know, where it is installed. They say less at the end of a start than the header
+// (only libdaemon waits until its daemon says that it is ready), so there is no aim but one.
+struct Peer {
+    const char* name;
+    Words program;
+};
+
+std::vector<Peer> peers(const Bench& b) {
+    const std::string plain = b.program("bench-floor");
+    const std::string python =
+        "import daemon, daemon.pidfile, os, signal, sys, time\n"
+        "with daemon.DaemonContext(pidfile=daemon.pidfile.PIDLockFile(sys.argv[2])):\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        "    f = os.open(sys.argv[4], os.O_WRONLY)\n"
+        "    os.write(f, b'R %d %d 0\\n' % (os.getpid(), time.monotonic_ns()))\n"
+        "    signal.sigwait([signal.SIGTERM])\n";
+    const std::vector<Peer> known = {
+        {"libdaemon", {b.program("bench-peer")}},
+        {"daemonize(1)",
+         {"daemonize", "-p", b.place.pidfile, "-l", b.place.pidfile, plain, "--plain", "yes"}},
+        {"start-stop-daemon",
+         {"start-stop-daemon", "--start", "--background", "--make-pidfile", "--pidfile",
+          b.place.pidfile, "--startas", plain, "--", "--plain", "yes"}},
+        {"python-daemon", {"/usr/bin/python3", "-c", python}},
+    };
+    std::vector<Peer> there;
+    for (const Peer& peer : known) {
+        Words probe = {"sh", "-c", "command -v \"$0\" >/dev/null", peer.program[0]};
+        if (peer.program[0][0] == '/' && peer.program[0].find("python") != std::string::npos)
+            probe = {"sh", "-c", "exec \"$0\" -c 'import daemon.pidfile' 2>/dev/null",
+                     peer.program[0]};
+        if (run(probe).status == 0)
+            there.push_back(peer);
+        else
+            std::printf("  SKIP %s: it is not installed\n", peer.name);
+    }
+    return there;
+}
+
+void measure_peers(Bench& b) {
+    for (const rlim_t limit : {rlim_t(1024), hard_limit()}) {
+        const std::string name = "start, limit " + std::to_string(limit) + ", microseconds";
+        title(name.c_str(), "peer", "header");
+        for (const Peer& peer : peers(b)) {
+            std::vector<Side> sides(3);
+            sides[0].program = peer.program;
+            sides[1].program = b.header();
+            sides[2].program = Words{b.program("bench-candidate-static")};
+            for (Side& side : sides) side.setup = descriptor_limit(limit);
+            in_turns(b.place, sides, peer.program.size() > 2 ? 21 : 101);
+            const std::string until_left = std::string(peer.name) + ", exec until it has left";
+            const std::string until_ready = std::string(peer.name) + ", exec until ready";
+            row(until_left.c_str(), sides[0].of(&Side::exec_left), sides[1].of(&Side::exec_left),
+                0);
+            row(until_ready.c_str(), sides[0].of(&Side::exec_ready), sides[1].of(&Side::exec_ready),
+                0);
+            if (peer.program.size() > 1) continue;
+            row("  the header without libstdc++.so", sides[0].of(&Side::exec_left),
+                sides[2].of(&Side::exec_left), limit == 1024 ? 0.95 : 0);
+        }
+    }
+}
+
 void measure_limit(Bench& b) {
     std::vector<Side> sides(2);
     sides[0].program = sides[1].program = b.header();
@@ -539,15 +602,11 @@ int measure(int argc, char** argv) {
     const struct {
         const char* name;
         void (*run)(Bench&);
-    } sections[] = {{"start", measure_start},
-                    {"limit", measure_limit},
-                    {"descriptors", measure_descriptors},
-                    {"memory", measure_memory},
-                    {"running", measure_running},
-                    {"size", measure_size},
-                    {"200", measure_crowd},
-                    {"stop", measure_stop},
-                    {"latency", measure_latency},
+    } sections[] = {{"start", measure_start},    {"peers", measure_peers},
+                    {"limit", measure_limit},    {"descriptors", measure_descriptors},
+                    {"memory", measure_memory},  {"running", measure_running},
+                    {"size", measure_size},      {"200", measure_crowd},
+                    {"stop", measure_stop},      {"latency", measure_latency},
                     {"include", measure_include}};
     const char* const wanted = argc > 2 ? argv[2] : "";
     int done = 0;

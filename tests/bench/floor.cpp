@@ -2,6 +2,7 @@
 // everything; no error texts, no log, no options. Same command line as the candidate.
 //
 //     bench-floor --pidfile P --ready-fifo F [--mem-mib N --thp off|on] [--close range|proc]
+//     bench-floor --pidfile P --ready-fifo F --plain yes    for a command that makes daemons
 //     bench-floor --stop P
 #include "tests/bench/common.hpp"
 
@@ -59,17 +60,33 @@ void close_by_range(int kept_a, int kept_b) {
     _exit(ready ? 0 : 1);
 }
 
+// A daemon's life: until SIGTERM.
+int serve(const bench::Options& options, long long t0) {
+    sigset_t term;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, nullptr);
+    if (!bench::say_ready(options, t0)) return 1;
+    int signum = 0;
+    sigwait(&term, &signum);
+    unlink(options.pidfile);
+    return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     const bench::Options options = bench::parse(argc, argv);
     if (options.stop != nullptr) return stop(options.stop);
-    bool walk = false;
-    for (int i = 1; i + 1 < argc; i += 2)
+    bool walk = false, plain = false;
+    for (int i = 1; i + 1 < argc; i += 2) {
         if (std::strcmp(argv[i], "--close") == 0) walk = std::strcmp(argv[i + 1], "proc") == 0;
+        plain = plain || std::strcmp(argv[i], "--plain") == 0;
+    }
     if (!bench::take_memory(options)) return 1;
 
     const long long t0 = bench::now_ns();
+    if (plain) return serve(options, t0);
     const int lock = open(options.pidfile, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0) return 1;
     int channel[2];
@@ -104,10 +121,5 @@ int main(int argc, char** argv) {
         return 1;
     if (write(channel[1], "R", 1) != 1) return 1;
     close(channel[1]);
-    if (!bench::say_ready(options, t0)) return 1;
-
-    int signum = 0;
-    sigwait(&term, &signum);
-    unlink(options.pidfile);
-    return 0;
+    return serve(options, t0);
 }
