@@ -92,18 +92,20 @@ test:
 	@sh tests/run.sh '$(BUILD)' '$(JOBS)' '$(TESTS)'
 
 # ---- What it costs ------------------------------------------------------------------------------
-# Both sides are linked alike: the floor needs no libstdc++, so a linker that drops what is not
-# needed would give it a start without that library.
+# Both sides are compiled and linked alike, without the functions that nobody calls. The floor needs
+# no libstdc++: a linker that drops libraries that are not needed would give it a start without one.
 
 comma := ,
-BENCH_FLAGS := -std=$(STD) $(WARNINGS) -I. -pthread -O2
-BENCH_LINK  := $(if $(filter Linux,$(shell uname -s)),-Wl$(comma)--no-as-needed)
+BENCH_FLAGS := -std=$(STD) $(WARNINGS) -I. -pthread -O2 -ffunction-sections -fdata-sections
+BENCH_LINK  := $(if $(filter Linux,$(shell uname -s)),-Wl$(comma)--no-as-needed$(comma)--gc-sections)
 BENCH_ALL   := $(addprefix $(BUILD)/,bench-floor bench-floor-static bench-candidate \
-                 bench-candidate-static bench-candidate-generic bench-latency bench \
+                 bench-candidate-static bench-candidate-generic bench-floor-small \
+                 bench-candidate-small bench-latency bench \
                  $(if $(call has_header,libdaemon/daemon.h),bench-peer))
 BENCH_LINK_static   := -static-libstdc++ -static-libgcc
 BENCH_LINK_peer     := -Wl$(comma)--as-needed -ldaemon
 BENCH_FLAGS_generic := -DDAEMONIZE_GENERIC_POSIX
+BENCH_FLAGS_small   := -Os
 
 define bench_program
 $$(BUILD)/$(1): tests/bench/$(2).cpp
@@ -116,6 +118,8 @@ $(eval $(call bench_program,bench-floor-static,floor,static))
 $(eval $(call bench_program,bench-candidate,candidate,plain))
 $(eval $(call bench_program,bench-candidate-static,candidate,static))
 $(eval $(call bench_program,bench-candidate-generic,candidate,generic))
+$(eval $(call bench_program,bench-floor-small,floor,small))
+$(eval $(call bench_program,bench-candidate-small,candidate,small))
 $(eval $(call bench_program,bench-latency,latency,plain))
 $(eval $(call bench_program,bench-peer,peer,peer))
 $(eval $(call bench_program,bench,bench,plain))

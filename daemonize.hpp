@@ -572,6 +572,13 @@ extern char** environ;
 #define DAEMONIZE_EXCEPTIONS 0
 #endif
 
+// Where a start fails nothing is in a hurry: such a place is to be small.
+#if defined(__GNUC__)
+#define DAEMONIZE_COLD __attribute__((cold, noinline))
+#else
+#define DAEMONIZE_COLD
+#endif
+
 namespace daemonize {
 namespace detail {
 
@@ -875,7 +882,7 @@ inline Piece signal_name(int signum) { return Piece(Piece::signal, signum); }
 // "40 ms", "2.4 s", "12 s", "1 h 3 min": for people.
 inline Piece span(Duration limit) { return Piece(Piece::duration, limit.count()); }
 
-std::string join(Pieces pieces) {
+DAEMONIZE_COLD std::string join(Pieces pieces) {
     std::string text;
     for (const Piece& piece : pieces) piece.append_to(text);
     return text;
@@ -957,7 +964,8 @@ void Piece::append_to(std::string& out) const {
 }
 
 // Every text of an Error is made here: step, object, cause; without a cause what the code means.
-bool fail(Error& error, std::error_code code, Piece step, Piece object, Pieces cause = {}) {
+DAEMONIZE_COLD bool fail(Error& error, std::error_code code, Piece step, Piece object,
+                         Pieces cause = {}) {
     const std::string what = join({object}), why = join(cause);
     error.text = join({step, what.empty() ? "" : " ", what, ": ", why});
     if (why.empty()) error.text += code.message();
@@ -965,7 +973,8 @@ bool fail(Error& error, std::error_code code, Piece step, Piece object, Pieces c
     return false;
 }
 
-bool fail(Error& error, errc condition, Piece step, Piece object, Pieces cause = {}) {
+DAEMONIZE_COLD bool fail(Error& error, errc condition, Piece step, Piece object,
+                         Pieces cause = {}) {
     return fail(error, make_error_code(condition), step, object, cause);
 }
 
@@ -1326,7 +1335,7 @@ Outcome guarded(F function) {
     return outcome;
 }
 
-bool invalid(Error& error, pure::Piece option, pure::Pieces cause) {
+DAEMONIZE_COLD bool invalid(Error& error, pure::Piece option, pure::Pieces cause) {
     return pure::fail(error, errc::invalid_option, "cannot use option", option, cause);
 }
 
@@ -3104,7 +3113,7 @@ int call_setgroups(int (*call)(Count, const gid_t*), const std::vector<unsigned>
 
 // ---- Small tools ----
 
-bool refused(Error& error, pure::Piece step, pure::Piece object) {
+DAEMONIZE_COLD bool refused(Error& error, pure::Piece step, pure::Piece object) {
     return pure::fail(error, last_error(), step, object);
 }
 
@@ -3339,7 +3348,8 @@ const char* distrust(const struct stat& st) {
     return "group or others may write it";
 }
 
-bool untrusted(Error& error, const char* step, const std::string& path, pure::Piece why) {
+DAEMONIZE_COLD bool untrusted(Error& error, const char* step, const std::string& path,
+                              pure::Piece why) {
     return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path), {why});
 }
 
@@ -5292,11 +5302,12 @@ std::error_code system_error(DWORD value) noexcept {
     return std::error_code(static_cast<int>(value), *category);
 }
 
-bool refused(Error& error, pure::Piece step, pure::Piece object) {
+DAEMONIZE_COLD bool refused(Error& error, pure::Piece step, pure::Piece object) {
     return pure::fail(error, last_error(), step, object);
 }
 
-bool untrusted(Error& error, const char* step, const std::string& path, pure::Piece why) {
+DAEMONIZE_COLD bool untrusted(Error& error, const char* step, const std::string& path,
+                              pure::Piece why) {
     return pure::fail(error, errc::untrusted_pid_file, step, pure::path(path), {why});
 }
 
@@ -6729,6 +6740,7 @@ void leave(int status) noexcept { ::_exit(status); }
 #endif  // DAEMONIZE_WINDOWS
 
 // >>end -------------------------------------------------------------------------------------------
+#undef DAEMONIZE_COLD
 #undef DAEMONIZE_EXCEPTIONS
 #undef DAEMONIZE_LIGHT_FORK
 #undef DAEMONIZE_ON_LINUX

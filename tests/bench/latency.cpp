@@ -1,6 +1,7 @@
-// How long from kill() to the callback of a SignalHandler, beside a byte through a pipe: in both
-// cases another process waits for it and answers with a byte through a pipe. Prints the two medians
-// of the round trip in nanoseconds: "signal pipe".
+// How long from kill() to the callback of a SignalHandler, beside a byte through a pipe and beside
+// the least that a signal can cost, sigwait(): in all cases another process waits for it and answers
+// with a byte through a pipe. Prints the medians of the round trip in nanoseconds: "signal pipe
+// sigwait".
 #define DAEMONIZE_IMPLEMENTATION
 #include "daemonize.hpp"
 
@@ -26,6 +27,17 @@ struct Partner {
     signals.start();
     if (write(out, "b", 1) != 1) _exit(1);
     signals.wait();
+    _exit(0);
+}
+
+[[noreturn]] void answer_sigwait(int, int out) {
+    sigset_t awaited;
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &awaited, nullptr);
+    if (write(out, "b", 1) != 1) _exit(1);
+    for (int signum = 0; sigwait(&awaited, &signum) == 0;)
+        if (write(out, "s", 1) != 1) _exit(1);
     _exit(0);
 }
 
@@ -73,15 +85,17 @@ long long median(std::vector<long long>& values) {
 int main() {
     const Partner signalled = begin(answer_signals);
     const Partner written = begin(answer_bytes);
-    std::vector<long long> by_signal, by_pipe;
+    const Partner waiting = begin(answer_sigwait);
+    std::vector<long long> by_signal, by_pipe, by_sigwait;
     for (int i = 0; i < 20000; ++i) {
         by_signal.push_back(round_trip(signalled, true));
         by_pipe.push_back(round_trip(written, false));
+        by_sigwait.push_back(round_trip(waiting, true));
     }
     kill(signalled.pid, SIGTERM);
+    kill(waiting.pid, SIGTERM);
     close(written.to);
-    waitpid(signalled.pid, nullptr, 0);
-    waitpid(written.pid, nullptr, 0);
-    std::printf("%lld %lld\n", median(by_signal), median(by_pipe));
+    for (const Partner& partner : {signalled, written, waiting}) waitpid(partner.pid, nullptr, 0);
+    std::printf("%lld %lld %lld\n", median(by_signal), median(by_pipe), median(by_sigwait));
     return 0;
 }
