@@ -37,8 +37,8 @@
 //     The rest count in that file only; each has a default that fits the system:
 //     DAEMONIZE_GENERIC_POSIX     defined: no Linux-only call is used, as on any other Unix.
 //     DAEMONIZE_HAVE_x 0          does without x: PIDFD, CLOSE_RANGE, PRCTL (subreaper, dumpable,
-//                                 no_new_privs), VFORK, RECORD_LOCK, PROCFS, SETRESUID, PIPE2,
-//                                 CLOSEFROM, GETPROGNAME. A kernel that refuses one at run time is
+//                                 no_new_privs), VFORK, RECORD_LOCK, PROCFS, KINFO, SETRESUID,
+//                                 PIPE2, CLOSEFROM, GETPROGNAME. A kernel that refuses one at run time is
 //                                 served without any of this.
 //
 // GUARANTEES
@@ -102,11 +102,13 @@
 // | SIGHUP               | SIGHUP             | SIGHUP                 | none: 12 is reload     |
 // | umask, ids, chroot   | yes                | yes                    | error: unsupported     |
 // | signals come by      | sigaction          | sigaction              | the end of that one    |
-// | other threads        | refused            | not seen               | no matter              |
+// | other threads        | refused            | refused where told (1) | no matter              |
 // | helper processes     | none               | none                   | two, which never run   |
-// | uptime in status()   | yes                | no                     | yes                    |
+// | uptime in status()   | yes                | where told (1)         | yes                    |
 // | tried                | yes                | compiled; generic path | under wine only        |
 // |                      |                    | tried on Linux         |                        |
+//
+// (1) macOS and FreeBSD tell it.
 
 // >>version ---------------------------------------------------------------------------------------
 #ifndef DAEMONIZE_HPP
@@ -2895,6 +2897,13 @@ Duration watchdog_interval() noexcept { return detail::os::watchdog(); }
 #ifndef DAEMONIZE_HAVE_PROCFS
 #define DAEMONIZE_HAVE_PROCFS DAEMONIZE_ON_LINUX
 #endif
+#ifndef DAEMONIZE_HAVE_KINFO  // sysctl(KERN_PROC_PID): what PROCFS tells elsewhere
+#if (defined(__APPLE__) || defined(__FreeBSD__)) && !defined(DAEMONIZE_GENERIC_POSIX)
+#define DAEMONIZE_HAVE_KINFO 1
+#else
+#define DAEMONIZE_HAVE_KINFO 0
+#endif
+#endif
 #ifndef DAEMONIZE_HAVE_SETRESUID  // and getresuid
 #define DAEMONIZE_HAVE_SETRESUID DAEMONIZE_ON_LINUX
 #endif
@@ -2923,6 +2932,16 @@ Duration watchdog_interval() noexcept { return detail::os::watchdog(); }
 #endif
 #if DAEMONIZE_HAVE_PIDFD || DAEMONIZE_HAVE_CLOSE_RANGE
 #include <sys/syscall.h>
+#endif
+#if DAEMONIZE_HAVE_KINFO
+#include <sys/param.h>
+#include <sys/sysctl.h>
+#include <sys/proc.h>
+#if defined(__APPLE__)
+#include <libproc.h>
+#else
+#include <sys/user.h>
+#endif
 #endif
 
 namespace daemonize {
@@ -3152,24 +3171,23 @@ std::string status_field(const std::string& text, const char* name) {
     return text.substr(begin, text.find('\n', begin) - begin);
 }
 
-// /proc/PID/stat: the parent and, after the name (which may hold anything), state and start time.
+// What the system tells of a process; `born` is 0 where it tells nothing.
 struct Stat {
-    bool there = false;
-    char state = '?';
+    bool there = false, is_zombie = false;
     long parent = 0, threads = 0;
-    bool is_corpse() const noexcept {  // of the leader alone, others may live on
-        return (state == 'Z' || state == 'X') && threads <= 1;
-    }
-    unsigned long long born = 0;
+    unsigned long long born = 0;  // in the system's own unit, see age_of()
+    // Of the leader alone: others of its threads may live on.
+    bool is_corpse() const noexcept { return is_zombie && threads <= 1; }
 };
 
+#if DAEMONIZE_HAVE_PROCFS
+// /proc/PID/stat: after the name, which may hold anything, state, parent, threads and start time.
 Stat read_stat(long pid) {
     Stat stat;
-    if (!DAEMONIZE_HAVE_PROCFS) return stat;
     const std::string text = read_small(pure::join({"/proc/", pure::number(pid), "/stat"}).c_str());
     const std::size_t name_end = text.rfind(')');
     if (name_end == std::string::npos || name_end + 2 >= text.size()) return stat;
-    stat.state = text[name_end + 2];
+    stat.is_zombie = text[name_end + 2] == 'Z' || text[name_end + 2] == 'X';
     std::size_t at = name_end + 2;
     for (int field = 3; field <= 22 && at != std::string::npos; ++field) {
         if (field == 4) stat.parent = std::strtol(text.c_str() + at, nullptr, 10);
@@ -3181,6 +3199,85 @@ Stat read_stat(long pid) {
     stat.there = stat.born != 0;
     return stat;
 }
+
+// Clock ticks since the system was booted.
+long long age_of(unsigned long long born) {
+    const unsigned long long ticks = static_cast<unsigned long long>(::sysconf(_SC_CLK_TCK));
+    struct timespec now;
+    if (ticks == 0 || ::clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0;
+    const long long since_boot = static_cast<long long>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
+    return since_boot - static_cast<long long>(born * 1000 / ticks);
+}
+
+// One stat() tells it: a directory of as many directories. 0: not to be had.
+long count_threads() {
+    struct stat st;
+    return ::stat("/proc/self/task", &st) == 0 && st.st_nlink >= 3
+               ? static_cast<long>(st.st_nlink) - 2
+               : 0;
+}
+#elif DAEMONIZE_HAVE_KINFO
+bool read_kinfo(long pid, struct kinfo_proc& info) {
+    int name[4] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, static_cast<int>(pid)};
+    std::size_t size = sizeof info;
+    std::memset(&info, 0, sizeof info);
+    return ::sysctl(name, 4, &info, &size, nullptr, 0) == 0 && size == sizeof info;
+}
+
+// Microseconds of the wall clock.
+unsigned long long as_microseconds(const struct timeval& time) {
+    return static_cast<unsigned long long>(time.tv_sec) * 1000000U +
+           static_cast<unsigned long long>(time.tv_usec);
+}
+
+long long age_of(unsigned long long born) {
+    struct timeval now;
+    if (::gettimeofday(&now, nullptr) != 0) return 0;
+    return (static_cast<long long>(as_microseconds(now)) - static_cast<long long>(born)) / 1000;
+}
+
+#if defined(__APPLE__)
+Stat read_stat(long pid) {
+    Stat stat;
+    struct kinfo_proc info;
+    if (!read_kinfo(pid, info)) return stat;
+    stat.there = true;
+    stat.is_zombie = info.kp_proc.p_stat == SZOMB;
+    stat.parent = static_cast<long>(info.kp_eproc.e_ppid);
+    stat.born = as_microseconds(info.kp_proc.p_starttime);
+    return stat;
+}
+
+long count_threads() {
+    struct proc_taskinfo info;
+    const int size = static_cast<int>(sizeof info);
+    return ::proc_pidinfo(::getpid(), PROC_PIDTASKINFO, 0, &info, size) == size
+               ? static_cast<long>(info.pti_threadnum)
+               : 0;
+}
+#else
+Stat read_stat(long pid) {
+    Stat stat;
+    struct kinfo_proc info;
+    if (!read_kinfo(pid, info)) return stat;
+    stat.there = true;
+    stat.is_zombie = info.ki_stat == SZOMB;
+    stat.parent = static_cast<long>(info.ki_ppid);
+    stat.born = as_microseconds(info.ki_start);
+    return stat;
+}
+
+long count_threads() {
+    struct kinfo_proc info;
+    return read_kinfo(static_cast<long>(::getpid()), info) ? static_cast<long>(info.ki_numthreads)
+                                                           : 0;
+}
+#endif
+#else
+Stat read_stat(long) { return Stat(); }
+long long age_of(unsigned long long) { return 0; }
+long count_threads() { return 0; }
+#endif
 
 bool write_all(int fd, const char* bytes, std::size_t size) {
     while (size > 0) {
@@ -3622,19 +3719,14 @@ bool resolve(Plan& plan, Error& error) {
     return true;
 }
 
-// Other threads would not come along, nor would what their locks protect. One stat() tells their
-// number; ThreadSanitizer has a thread of its own.
+// Other threads would not come along, nor would what their locks protect. (ThreadSanitizer has one of
+// its own.)
 bool check_threads(Plan& plan, Error& error) {
-    struct stat st;
-    if (!DAEMONIZE_HAVE_PROCFS || DAEMONIZE_UNDER_TSAN || ::stat("/proc/self/task", &st) != 0 ||
-        st.st_nlink < 3) {
-        note(plan, "other threads", {"this system does not tell"});
-        return true;
-    }
-    const long long others = static_cast<long long>(st.st_nlink) - 3;
-    if (others == 0 || plan.allow_threads) return true;
+    const long threads = DAEMONIZE_UNDER_TSAN ? 0 : count_threads();
+    if (threads == 0) note(plan, "other threads", {"this system does not tell"});
+    if (threads <= 1 || plan.allow_threads) return true;
     return pure::fail(error, errc::threads_running, "cannot fork", "",
-                      {pure::number(others), others == 1 ? " other thread" : " other threads",
+                      {pure::number(threads - 1), threads == 2 ? " other thread" : " other threads",
                        " would be lost (allow_threads)"});
 }
 
@@ -4753,18 +4845,8 @@ bool await_end(const Identity& identity, const Deadline& deadline) noexcept {
 }
 
 Duration age(const Identity& identity) noexcept {
-#if DAEMONIZE_HAVE_PROCFS
-    const unsigned long long ticks = static_cast<unsigned long long>(::sysconf(_SC_CLK_TCK));
-    struct timespec now;
-    if (identity.born == 0 || ticks == 0 || ::clock_gettime(CLOCK_BOOTTIME, &now) != 0)
-        return Duration(0);
-    const long long since_boot = static_cast<long long>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
-    const long long born = static_cast<long long>(identity.born * 1000 / ticks);
-    return Duration(since_boot > born ? since_boot - born : 1);
-#else
-    static_cast<void>(identity);
-    return Duration(0);
-#endif
+    const long long age = identity.born == 0 ? 0 : age_of(identity.born);
+    return identity.born == 0 ? Duration(0) : Duration(age > 0 ? age : 1);
 }
 
 // Without /proc the session tells: a daemon's is its own, and who led it has left.
@@ -5904,7 +5986,7 @@ Handle open_to_read(const std::wstring& name, DWORD share) noexcept {
                                FILE_FLAG_OPEN_REPARSE_POINT, nullptr));
 }
 
-// What else has a file open to write (an editor, a copier) lets others write as well; a lock of ours
+// What else has a file open to write (an editor, a copier) lets others write, too; a lock of ours
 // does not.
 bool lets_write(const std::wstring& name) noexcept {
     return static_cast<bool>(owned(::CreateFileW(
