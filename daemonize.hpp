@@ -257,18 +257,27 @@ public:
 
     // Locks, then writes "PID\n". A lock of a proven daemon is waited for until `limit`, zero: not
     // at all; one that nobody proves (a query's, a reader's, a start's) for at least a second.
-    // already_running, untrusted_pid_file, unproven_holder, timed_out, or the system's.
+    // Held already: true. already_running, untrusted_pid_file, unproven_holder, timed_out,
+    // invalid_option (a path or mode that cannot be meant), or the system's: the file cannot be
+    // made or written (no such directory, disk full), or its file system knows no locks.
     void acquire(Duration limit = Duration(0));
     bool acquire(Duration limit, Error& error) noexcept;
-    void release() noexcept;        // removes it if it is still ours, then unlocks
+    // Removes it if it is still ours, then unlocks. Not held, or a fork of the process that holds
+    // it: nothing happens.
+    void release() noexcept;
     bool is_held() const noexcept;  // by this object, in this process
-    long read() const;              // the number inside, whoever wrote it: invalid_pid_file
-    long read(Error& error) const noexcept;    // 0: failed
+    // The number inside, whoever wrote it, locked or not: for people, never to be signalled (see
+    // send()). Changes nothing, never blocks. invalid_pid_file, untrusted_pid_file, or the
+    // system's: std::errc::no_such_file_or_directory, ... The form with Error&: 0 for these.
+    long read() const;
+    long read(Error& error) const noexcept;
     const std::string& path() const noexcept;  // absolute, as of the constructor
 
     // Where the PID file of `program` belongs: /run (else /var/run) for root, else the user's own
     // place ($XDG_STATE_HOME, ~/.local/state, %LOCALAPPDATA%), made with mode 0700 and refused
     // unless it is the user's own. Never /tmp. Also for the field DaemonContext::pidfile.
+    // invalid_option (`program` is no file name), untrusted_pid_file (others may write there),
+    // unknown_account (no home directory). Source: FHS 3.0, XDG Base Directory Specification.
     static std::string default_path(const std::string& program);
     static std::string default_path(const std::string& program, Error& error) noexcept;
 
@@ -345,18 +354,28 @@ public:
     Handler reload;                    // of signal_reload: default_signal; under control()
                                        // reopen_streams()
 
-    // Any other signal. unknown_signal: SIGKILL, SIGSTOP, a program error (SIGSEGV, SIGBUS, SIGFPE,
-    // SIGILL, SIGTRAP, SIGSYS), one of the C library's own, or no such number.
+    // Any other signal (of the four above it sets the field). At any time, also from a callback; it
+    // counts from the next wait on, with start() done at once. unknown_signal: SIGKILL, SIGSTOP, a
+    // program error (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS), one of the C library's own,
+    // or no such number.
     void on(int signum, Handler handler);
     bool on(int signum, Handler handler, Error& error) noexcept;
 
-    void start();  // idempotent. invalid_option: another SignalHandler has it
+    // From here on the signals are ours. Idempotent. invalid_option: another SignalHandler has one
+    // of them; or the system's (no descriptors left): then nothing is taken.
+    void start();
     bool start(Error& error) noexcept;
-    // Idempotent; restores what was there, if it is still ours. Drops what was not waited for.
+    // Idempotent; restores what was there, if it is still ours. Drops what was not waited for. Also
+    // from a callback: the wait that runs it then returns.
     void stop() noexcept;
 
-    int wait();                    // until a signal with report_signal comes: its number
-    int wait_for(Duration limit);  // or no_signal; a callback does not end the wait
+    // The waits run the callbacks of what has come, and return the number of a signal that is to
+    // be reported; wait_for() and those below return no_signal when the limit is over. A callback
+    // does not end a wait; its exception leaves it, and the next wait goes on with what is left.
+    // DaemonError, invalid_option: start() was not called. They also renew the proof on the
+    // daemon's PID file (see the guarantees) and feed the service manager's watchdog.
+    int wait();
+    int wait_for(Duration limit);
     template <class Clock, class D>
     int wait_until(std::chrono::time_point<Clock, D> time) {
         // Looked at again after each round: a clock that was set meanwhile counts as it stands.
@@ -371,9 +390,13 @@ public:
     // over. No gap, unlike poll() before a blocking call. A descriptor; on Windows a waitable
     // HANDLE.
     int wait_for_input(std::intptr_t handle, Duration limit = no_limit);
-    int poll();                                         // wait_for() of zero
-    void throw_received(Duration limit = Duration(0));  // wait_for() that throws ReceivedSignal
-    std::intptr_t native_handle() const noexcept;  // descriptor or HANDLE; when it is ready, poll()
+    int poll();  // wait_for() of zero
+    // wait_for() that throws a signal instead of returning it: ReceivedSIGINT, ReceivedSIGTERM,
+    // ReceivedSIGABRT or ReceivedSignal. Without exceptions it ends the program with 128+n.
+    void throw_received(Duration limit = Duration(0));
+    // For an event loop of your own: a descriptor to poll for input, on Windows a HANDLE to wait
+    // for. When it is ready call poll(), and nothing else with it. -1 unless started.
+    std::intptr_t native_handle() const noexcept;
 
 private:
     detail::Watch* watch_;
@@ -384,32 +407,54 @@ private:
 // The options: names and meaning as in PEP 3143 where it has them. Relative paths are meant from
 // the caller's directory. [unix], [windows]: set elsewhere it is errc::unsupported.
 struct DaemonOptions {
-    std::string pidfile;            // "": none, thus no single instance, send() or stop()
-    int pidfile_mode = 0644;        // [unix] of a file that the start creates, whatever the umask
-    std::string working_directory;  // "": "/", on Windows %SystemRoot%; ".": stay
-    std::string chroot_directory;   // [unix] working_directory is then inside it
+    // "": none, thus no single instance, send() or stop(). See PidFile::default_path().
+    std::string pidfile;
+    int pidfile_mode = 0644;  // [unix] of a file that the start creates, whatever the umask
+
+    // "": "/", on Windows %SystemRoot%; ".": stay. In the foreground "" is to stay, too.
+    std::string working_directory;
+    std::string chroot_directory;  // [unix] working_directory is then inside it. Needs root
+
+    // In the foreground they stay as they are. standard_error is the launcher's until ready().
     Stream standard_input, standard_output, standard_error;
-    int umask = -1;             // [unix] -1: 027
-    Account uid, gid;           // [unix] uid alone: with the primary group of that user
-    bool initgroups = true;     // [unix] with the supplementary groups of uid; false: none
+
+    int umask = -1;  // [unix] -1: 027
+
+    // [unix] Who the daemon is in the end. uid alone: with the primary group of that user, who must
+    // then have a passwd entry; gid alone drops the supplementary groups. Needs root, unless this
+    // process is that user already.
+    Account uid, gid;
+    bool initgroups = true;     // with the supplementary groups of uid; false: none
     bool no_new_privs = false;  // [linux] exec of a set-uid program gains nothing
-    bool prevent_core = true;   // no core files; on Windows no error boxes
-    Detach detach_process = Detach::automatic;
-    std::vector<int> files_preserve;                  // [unix] every other descriptor is closed
-    std::vector<std::pair<int, Handler>> signal_map;  // = {{SIGUSR1, ignore_signal}}; beside the
-        // built-in: SIGTTIN, SIGTTOU, SIGTSTP, SIGHUP ignored, SIGTERM
-        // and SIGINT terminate_signal. Callbacks: by a SignalHandler
+    bool prevent_core = true;   // no core files, no ptrace; on Windows no error boxes
+
+    Detach detach_process = Detach::automatic;  // "run" of control() is always Detach::no
+    std::vector<int> files_preserve;            // [unix] every other descriptor is closed
+
+    // = {{SIGUSR1, ignore_signal}}. Beside the built-in: SIGTTIN, SIGTTOU, SIGTSTP and SIGHUP are
+    // ignored, SIGTERM and SIGINT are terminate_signal. Callbacks run in a SignalHandler's waits.
+    std::vector<std::pair<int, Handler>> signal_map;
+
     bool clear_environment = false;  // but for environment_keep
     std::vector<std::string> environment_keep;
-    std::function<void(DaemonContext&)> privileged;  // last act as root: bind ports, they stay open
-    std::string payload;             // bytes; in the daemon those that the launcher had
-    std::string program_name;        // in messages; "": as the system knows it
+
+    // The last act as root: bind ports; what it opens stays open. An exception of it, or fail(),
+    // ends the start. Runs in the daemon, whose standard error is still the launcher's.
+    std::function<void(DaemonContext&)> privileged;
+
+    std::string payload;       // bytes; in the daemon those that the launcher had
+    std::string program_name;  // in messages; "": as the system knows it
+
     bool replace_arguments = false;  // [windows] the relaunch gets `arguments`, not our own
     std::vector<std::string> arguments;
+
     bool ready_by_hand = false;  // started only when ready() is said; control() implies it
-    Duration ready_timeout = std::chrono::seconds(30);  // no_limit or 0: none
+    Duration ready_timeout = std::chrono::seconds(30);  // no_limit or 0: none. Then SIGKILL, 124
     Duration stop_timeout = std::chrono::seconds(10);   // of control(): then SIGKILL
-    bool allow_threads = false;  // [unix] other threads vanish; else threads_running
+
+    // [unix] A fork has only the thread that made it: what others held locked stays locked, so
+    // that nothing but async-signal-safe functions is safe in the daemon. Else threads_running.
+    bool allow_threads = false;
 };
 
 // How this program becomes a daemon: set the fields, start it. The start changes none of them. One
@@ -422,6 +467,7 @@ public:
     DaemonContext& operator=(const DaemonContext&) = delete;
     ~DaemonContext();  // close()
 
+    // For main(), before other threads and before one-time work of its own (see is_setup()).
     // Returns in the daemon only (or the foreground). The launcher leaves by _exit: with 0 when the
     // daemon is ready, else with one line on stderr and the daemon's status. Open already: nothing
     // happens (PEP 3143). Where it cannot even begin it prints its line and leaves with status 1.
@@ -429,15 +475,23 @@ public:
     // Returns in the launcher as well, with the daemon ready or with the error, and prints nothing.
     // Look at the role! With an error the role is the launcher's, and the caller is as it was; but
     // in the foreground, where there is no other process, what was changed by then stays changed.
+    // Before anything is done: invalid_option, unsupported, unknown_account, threads_running. The
+    // PID file: those of PidFile::acquire(). The daemon: start_failed, timed_out, drop_incomplete.
+    // Or the system's, where a step of it failed; the text names step and object.
     Role start();
     Role start(Error& error) noexcept;
 
-    void ready() noexcept;  // ends the start. Does not return if the launcher is gone
+    // In the daemon: ends the start, puts the log in the place of the launcher's standard error and
+    // tells the launcher, or the service manager. Does not return if the launcher is gone: a daemon
+    // that nobody knows of ends itself. Once; before and after that nothing happens.
+    void ready() noexcept;
     // Ends a start that failed: text and status become the launcher's, the text also the log's if
     // that is open by then (a drop opens some logs only after the privileged hook). Later: the text
-    // goes into the log.
+    // goes into the log, and the program ends by exit(). A status of 0 (mod 256) becomes 1.
     [[noreturn]] void fail(const std::string& message, int exit_code = 1) noexcept;
-    void close() noexcept;  // removes the PID file and nothing else (PEP 3143)
+    // Removes the PID file and nothing else; the destructor does it too. Descriptors, streams and
+    // ids stay (PEP 3143). In a fork of the daemon nothing is removed. Any number of times.
+    void close() noexcept;
     // For sigaction(): removes the PID file, then the default action of the signal ends the
     // process. Async-signal-safe. Source: PEP 3143 (terminate).
     static void terminate(int signum) noexcept;
@@ -446,9 +500,15 @@ public:
     bool is_parent() const noexcept;  // the kept launcher, after a start (daemoniker)
     Role role() const noexcept;       // launcher before the start
     long pid() const noexcept;        // the daemon's, in launcher and daemon; 0 before the start
-    void reopen_streams();            // after a rotation, by path; each is swapped in one step
-    bool reopen_streams(Error& error) noexcept;  // the first that failed; it keeps its old file
-    std::string explain() const;  // detach or not, by which evidence; ids, paths, fallbacks
+    // After a rotation: opens both logs anew by path, as the user that the daemon is now, each
+    // swapped in one step. A stream that fails keeps its old file: the system's error of the first,
+    // or unsupported (its path is outside the jail). Streams that are no paths, and those of the
+    // foreground, are left alone.
+    void reopen_streams();
+    bool reopen_streams(Error& error) noexcept;
+    // At any time, one "what: value" a line: detach or not, by which evidence; ids, paths, and
+    // which fallbacks were taken.
+    std::string explain() const;
 
 private:
     detail::Session* session_;
@@ -458,8 +518,7 @@ private:
 // Is this before the start? On Windows main() runs again in the daemon: ask before one-time work.
 bool is_setup() noexcept;
 
-// ---- From any process, any thread
-// -----------------------------------------------------------------
+// ---- From any process, any thread ---------------------------------------------------------------
 
 // To the proven holder of the PID file, never to a stranger. not_running, unknown_signal (also 0:
 // ask status()), invalid_pid_file, unproven_holder, untrusted_pid_file, or the system's, such as
@@ -478,7 +537,9 @@ struct Status {
 Status status(const std::string& pidfile) noexcept;  // changes nothing
 
 // What stop() did. It sends SIGTERM and returns when the process is gone and its lock is free;
-// after `limit` it sends SIGKILL (no_limit: never). The daemon's children are not touched.
+// after `limit` it sends SIGKILL (no_limit: never). The daemon's children are not touched. Errors as
+// of send(), but not_running is a result; invalid_option: it is this process, or an ancestor of it;
+// timed_out: it does not even end by SIGKILL.
 enum class Stopped { not_running, ended, killed, failed };
 Stopped stop(const std::string& pidfile, Duration limit = std::chrono::seconds(10));
 Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept;
@@ -493,8 +554,11 @@ int control(int argc, char** argv, DaemonContext& context,
 
 // ---- Service manager: sd_notify(3); without a manager nothing happens ---------------------------
 
+// READY, STOPPING, RELOADING, MAINPID and WATCHDOG are said by ready(), close() and the waits.
 bool notify(const std::string& assignments) noexcept;  // "STATUS=..."; false: nobody was told
-Duration watchdog_interval() noexcept;                 // half of what it allows; no_limit: none
+// How often an event loop of your own has to say notify("WATCHDOG=1"): half of what the manager
+// allows; no_limit: it does not ask for it.
+Duration watchdog_interval() noexcept;
 
 }  // namespace daemonize
 
