@@ -34,7 +34,7 @@ NEEDS_SECCOMP := $(BUILD)/deny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test suite subject examples bench bench-candidate install clean \
-        windows subject-windows test-windows bench-windows
+        cross windows subject-windows test-windows bench-windows
 
 help:
 	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
@@ -45,6 +45,7 @@ help:
 	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
 	@echo '  make bench            the header beside the least correct C daemon, medians (minutes)'
 	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
+	@echo '  make cross            compiles the header for macOS, musl, old glibc, 32 bit'
 	@echo '  make windows          cross compiles the header with each mingw that is there'
 	@echo '  make test-windows     the Windows suite under wine; TESTS="R13*" for some of it'
 	@echo '  make subject-windows  $(BUILD)/windows/subject.exe'
@@ -128,6 +129,11 @@ bench-candidate: $(BUILD)/bench-candidate $(BUILD)/bench-candidate-static
 
 bench: $(BENCH_ALL)
 	@CXX='$(CXX)' $(BUILD)/bench $(BUILD)
+
+# ---- Other systems ------------------------------------------------------------------------------
+
+cross:
+	@sh tests/cross.sh '$(BUILD)/cross' '$(WARNINGS) -Werror' '$(JOBS)'
 
 # ---- Windows ------------------------------------------------------------------------------------
 # The programs are built with the thread model that has no std::thread, where there is a choice; the

@@ -76,7 +76,7 @@
 //     number was read twice the same. A process that is not the daemon could hold the lock. On
 //     Windows one could that has the file open to write and lets nobody else write.
 //  e. A child that the daemon starts before ready() inherits the launcher's stderr, and one that
-//     moves to a session of its own before ready() is not found when the start fails.
+//     moves to a group or session of its own before ready() is not found when the start fails.
 //  f. Ctrl-C ends a waiting launcher; a daemon whose ready() then finds nobody ends itself, and
 //     until its initialisation is over it keeps lock and file. A launcher killed between the
 //     daemon's ready and its own end leaves a running daemon.
@@ -554,7 +554,8 @@ int control(int argc, char** argv, DaemonContext& context,
 
 // ---- Service manager: sd_notify(3); without a manager nothing happens ---------------------------
 
-// READY, STOPPING, RELOADING, MAINPID and WATCHDOG are said by ready(), close() and the waits.
+// READY, STOPPING, RELOADING, MAINPID and WATCHDOG are said by ready(), close() and the waits. A
+// manager that does not read is waited for, for a second each time.
 bool notify(const std::string& assignments) noexcept;  // "STATUS=..."; false: nobody was told
 // How often an event loop of your own has to say notify("WATCHDOG=1"): half of what the manager
 // allows; no_limit: it does not ask for it.
@@ -847,13 +848,14 @@ bool look(const std::string& path, Found& found, Error& error);
 
 // The start. detach is the one asymmetric step: on Unix it returns twice, launcher and daemon, on
 // Windows once. hear waits; say is the daemon's answer (false: the launcher has given up or is
-// gone). settle ends a start; not accepted, nothing of it is left and the caller is as it was.
+// gone). settle ends a start; not accepted, nothing of it is left and the caller is as it was
+// (false: the daemon could not be killed; it finds out at its ready()).
 bool open_streams(Plan& plan, Error& error);
 Role detach(Plan& plan, Lock& lock, SignalHold& hold, Channel*& channel, Launch*& launch,
             Error& error);
 bool say(Channel*& channel, const Report& report) noexcept;
 Heard hear(Launch& launch, const Deadline& deadline, Report& report);
-void settle(Launch*& launch, bool accepted) noexcept;
+bool settle(Launch*& launch, bool accepted) noexcept;
 
 // The daemon: steps 9-11, 14-15, 16 and the log of step 17. built_in_routes: what signals do that
 // nobody asked for; from here on terminate() knows the lock. let_signals_in: those that came during
@@ -1049,8 +1051,8 @@ inline std::string pid_text(long pid) { return join({number(pid), "\n"}); }
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
 // The number on the first line, with blanks, leading zeros, CRLF or more lines allowed; 0 and `why`
-// for what can be nobody's: nothing, no number, 0, 1, negative, larger than a PID.
-long parse_pid(const std::string& text, std::string& why) {
+// for what can be nobody's: nothing, no number, negative, larger than a PID.
+long parse_number(const std::string& text, std::string& why) {
     std::size_t i = 0, end = text.find('\n');
     if (end == std::string::npos) end = text.size();
     while (i < end && is_blank(text[i])) ++i;
@@ -1073,8 +1075,16 @@ long parse_pid(const std::string& text, std::string& why) {
             return 0;
         }
     }
-    if (value <= 1) why = join({"it holds ", number(value), ", no PID of a daemon"});
-    return value <= 1 ? 0 : static_cast<long>(value);
+    if (value == 0) why = "it holds 0, no PID";
+    return static_cast<long>(value);
+}
+
+// The same for a process that may be signalled: never 1.
+long parse_pid(const std::string& text, std::string& why) {
+    const long number = parse_number(text, why);
+    if (number != 1) return number;
+    why = "it holds 1, which is never signalled: if that is the daemon, end its container";
+    return 0;
 }
 
 // What a PID file says of its daemon.
@@ -1088,8 +1098,13 @@ Verdict judge(const os::Found& found, long& pid, std::string& why) {
         return pid ? Verdict::dead : Verdict::garbage;
     }
     if (found.proves && found.owner == 0) return Verdict::starting;
+    std::string ignored;
+    const long number = parse_number(found.text, ignored);
+    if (number && found.proves && found.owner != number) {  // also 1, of another container
+        pid = number;
+        return Verdict::elsewhere;
+    }
     if (!pid) return found.text.empty() ? Verdict::starting : Verdict::invalid;
-    if (found.proves && found.owner != pid) return Verdict::elsewhere;
     return Verdict::proven;
 }
 
@@ -1109,7 +1124,7 @@ std::string unproven_text(Verdict verdict, const os::Found& found, long pid,
             if (found.owner <= 0)
                 return join({holds, ", but its daemon lives in another PID namespace"});
             return join({holds, ", but ", process(found.owner),
-                         " has entered itself: another PID namespace"});
+                         " has entered itself: another PID namespace, or somebody wrote to it"});
         case Verdict::invalid:
             return "locked, but " + why;
         default:
@@ -1327,10 +1342,10 @@ bool is_left_by(const std::string& text, long pid) {
 // The public classes in terms of os:: and pure::. No operating system is named here.
 namespace {
 
-const Duration patience(
-    1000);  // for a lock that nobody proves: a query's, or a start's first moments
-const Duration after_kill(5000);
-const Duration signal_patience(5000);  // for a signal that others overtake
+// For a lock that nobody proves: a query's, or a start's first moments.
+constexpr Duration patience(1000);
+constexpr Duration after_kill(5000);
+constexpr Duration signal_patience(5000);  // for a signal that others overtake
 
 // A wait that is tried again: 1 ms, then longer, at most 20 ms and never past the deadline.
 class Backoff {
@@ -1438,19 +1453,29 @@ bool acquire(os::Lock& lock, Duration wait, os::SignalHold& hold, Error& error) 
         const os::Attempt attempt = os::lock(lock, os::Purpose::start, error);
         if (attempt == os::Attempt::got) return true;
         hold.give();
-        if (attempt == os::Attempt::failed) return false;
         os::Found found;
         long pid = 0;
         std::string why;
+        Error unseen;
+        if (attempt == os::Attempt::failed) {
+            // Whoever may not write the file may still be told whose it is.
+            return error.code == std::errc::permission_denied &&
+                   os::look(lock.path, found, unseen) &&
+                   pure::judge(found, pid, why) == pure::Verdict::proven &&
+                   refuse(found, pure::Verdict::proven, pid, why, lock.path, error);
+        }
         if (!os::look(lock.path, found, error)) return false;
         const pure::Verdict verdict = pure::judge(found, pid, why);
         if (verdict == pure::Verdict::proven) {
             os::Identity entry, daemon;
             Error gone;
-            if (holder_deadline.over() || pid == os::self())
+            if (wait <= Duration(0) || pid == os::self())
                 return refuse(found, verdict, pid, why, lock.path, error);
+            // In slices: a holder may release the lock and live on.
+            const Duration left = holder_deadline.left();
+            const os::Deadline slice(left < Duration(50) ? left : Duration(50));
             if (os::open_process(pid, entry, gone) && os::daemon_of(entry, daemon, gone) &&
-                !os::await_end(daemon, holder_deadline))
+                !os::await_end(daemon, slice) && holder_deadline.over())
                 return pure::fail(
                     error, errc::timed_out, "cannot lock", pure::path(lock.path),
                     {pure::process(daemon.pid), " still holds it after ", pure::span(wait)});
@@ -1534,8 +1559,11 @@ bool require_holder(const std::string& path, Wanted wanted, const char* step, Ho
         case pure::Verdict::proven:
             break;
         case pure::Verdict::invalid:
-        case pure::Verdict::garbage:
-            return pure::fail(error, errc::invalid_pid_file, step, pure::path(path), {holder.why});
+            return pure::fail(error, errc::invalid_pid_file, step, pure::path(path),
+                              {"locked, but ", holder.why});
+        case pure::Verdict::garbage:  // nobody holds it: what stands in it is only said
+            return pure::fail(error, errc::not_running, step, pure::path(path),
+                              {"not running (", holder.why, ")"});
         case pure::Verdict::starting:
         case pure::Verdict::elsewhere:
             return pure::fail(
@@ -1676,7 +1704,7 @@ bool check_values(const DaemonContext& c, Error& error) {
     for (const auto& account : {std::make_pair("uid", &c.uid), std::make_pair("gid", &c.gid)})
         if (account.second->is_set() && account.second->name().empty() &&
             (account.second->id() < 0 || account.second->id() >= 0xffffffffLL))
-            return invalid(error, account.first, {"no user or group has that number"});
+            return invalid(error, account.first, {"it is empty, or no number of a user or group"});
     if (!c.clear_environment && !c.environment_keep.empty())
         return invalid(error, "environment_keep", {"clear_environment is not set"});
     if (!c.replace_arguments && !c.arguments.empty())
@@ -1799,10 +1827,12 @@ bool watch_over(Session& s, os::Launch* launch, Duration limit, Error& error) {
     const os::Heard heard = os::hear(*launch, deadline, report);
     const bool accepted = heard == os::Heard::report && report.word == os::Report::ready;
     s.daemon = report.pid;
-    os::settle(launch, accepted);
+    const bool settled = os::settle(launch, accepted);
     if (accepted) os::tell_manager(pure::join({"MAINPID=", pure::number(report.pid), "\nREADY=1"}));
-    os::unlock(s.lock, accepted ? os::Removal::keep : os::Removal::any);
+    // The file of a daemon that lives on is still its own.
+    os::unlock(s.lock, accepted || !settled ? os::Removal::keep : os::Removal::any);
     if (!accepted) describe_failure(heard, report, limit, error, s.exit_code);
+    if (!settled) error.text += ", and could not be killed";
     return accepted;
 }
 
@@ -2161,6 +2191,8 @@ std::string base_name(const std::string& path) {
     std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
     const std::size_t stem = name.size() < 4 ? 0 : name.size() - 4;
     if (stem > 0 && (name.substr(stem) == ".exe" || name.substr(stem) == ".EXE")) name.resize(stem);
+    for (char& c : name)
+        if (static_cast<unsigned char>(c) < 0x20) c = '?';  // one line a message
     return name;
 }
 
@@ -2239,6 +2271,18 @@ int Control::start(Detach detach) const {
     os::leave(0);
 }
 
+// What stands in a file that nobody holds, if it is no PID: " (it holds 'garbage', no PID)".
+std::string leftover_text(const std::string& file) {
+    std::string path, why;
+    os::Found found;
+    Error ignored;
+    long pid = 0;
+    if (!absolute_copy(file, path, ignored) || !os::look(path, found, ignored) ||
+        pure::judge(found, pid, why) != pure::Verdict::garbage)
+        return std::string();
+    return pure::join({" (", why, ")"});
+}
+
 int Control::stop() const {
     Error error;
     const os::Deadline::Clock::time_point begin = os::Deadline::Clock::now();
@@ -2247,7 +2291,7 @@ int Control::stop() const {
         pure::span(std::chrono::duration_cast<Duration>(os::Deadline::Clock::now() - begin));
     switch (stopped) {
         case Stopped::not_running:
-            say({"not running"});
+            say({"not running", leftover_text(context.pidfile)});
             return 0;
         case Stopped::ended:
             say({"ended after ", after});
@@ -2268,7 +2312,12 @@ int Control::restart() const {
     os::Found found;
     const bool is_free = absolute_copy(context.pidfile, path, error) &&
                          os::look(path, found, error) && !found.locked;
-    if (is_free) say({"not running"});
+    if (is_free) say({"not running", leftover_text(path)});
+    os::Plan trial;  // what cannot even begin is no reason to end what runs
+    if (!is_free && !make_plan(context, context.detach_process, false, trial, error)) {
+        complain(error.text);
+        return exit_code_of(error, 1);
+    }
     const int stopped = is_free ? 0 : stop();
     return stopped == 0 ? start(context.detach_process) : stopped;
 }
@@ -2466,7 +2515,8 @@ const std::string& PidFile::path() const noexcept {
 }
 
 std::string PidFile::default_path(const std::string& program, Error& error) noexcept {
-    if (program.empty() || program.find_first_of("/\\") != std::string::npos) {
+    if (program.empty() || program == "." || program == ".." ||
+        program.find_first_of("/\\") != std::string::npos) {
         detail::invalid(error, "program", {"not a file name: ", detail::pure::quote(program)});
         return std::string();
     }
@@ -2476,7 +2526,7 @@ std::string PidFile::default_path(const std::string& program, Error& error) noex
 
 std::string PidFile::default_path(const std::string& program) {
     Error error;
-    const std::string path = default_path(program, error);
+    std::string path = default_path(program, error);
     if (path.empty()) detail::raise_error(error);
     return path;
 }
@@ -2654,8 +2704,9 @@ void DaemonContext::fail(const std::string& message, int exit_code) noexcept {
     Error error;
     error.code = make_error_code(errc::start_failed);
     error.text = message;
+    while (!error.text.empty() && error.text.back() == '\n') error.text.pop_back();
     if (s.open() && s.starting) give_up(s, error, exit_code);
-    if (!s.plan.inetd) say(2, s.open() ? s.plan.program : os::program_name(), {message});
+    if (!s.plan.inetd) say(2, s.open() ? s.plan.program : os::program_name(), {error.text});
     flush(s.plan);
     if (!s.open()) os::leave(pure::failure_code(exit_code));
     close();
@@ -2769,6 +2820,18 @@ Status status(const std::string& pidfile) noexcept {
 namespace detail {
 namespace {
 
+// The path names another file by now, or none, or nobody has it locked.
+bool is_free(const os::Found& now, const Holder& holder) {
+    return !now.exists || now.device != holder.found.device || now.inode != holder.found.inode ||
+           !now.locked;
+}
+
+bool is_free(const std::string& path, const Holder& holder) {
+    os::Found now;
+    Error ignored;
+    return os::look(path, now, ignored) && is_free(now, holder);
+}
+
 // The lock of a process that has ended may live on in a launcher that Ctrl-Z stopped.
 bool await_unlocked(const std::string& path, const Holder& holder, const os::Deadline& deadline,
                     Error& error) {
@@ -2776,9 +2839,7 @@ bool await_unlocked(const std::string& path, const Holder& holder, const os::Dea
     for (;;) {
         os::Found now;
         if (!os::look(path, now, error)) return false;
-        if (!now.exists || now.device != holder.found.device || now.inode != holder.found.inode ||
-            !now.locked)
-            return true;
+        if (is_free(now, holder)) return true;
         if (deadline.over() || (now.owner > 0 && now.owner != holder.found.owner)) {
             const pure::Piece who =
                 now.owner > 0 ? pure::process(now.owner) : pure::Piece("another process");
@@ -2847,7 +2908,8 @@ Stopped stop_holder(const std::string& path, Holder& holder, Duration limit, Err
     if (!os::await_end(holder.daemon, deadline)) {
         look_again(path, holder);
         killed = os::end_process(holder.daemon);
-        if (!os::await_end(holder.daemon, os::Deadline(after_kill))) {
+        // A corpse that nobody collects has no lock; where nothing else tells, that does.
+        if (!os::await_end(holder.daemon, os::Deadline(after_kill)) && !is_free(path, holder)) {
             pure::fail(error, errc::timed_out, "cannot stop", process,
                        {"it has not ended ", pure::span(after_kill), " after it was killed"});
             return Stopped::failed;
@@ -3791,7 +3853,7 @@ bool check_threads(Plan& plan, Error& error) {
     if (threads <= 1 || plan.allow_threads) return true;
     return pure::fail(error, errc::threads_running, "cannot fork", "",
                       {pure::number(threads - 1), threads == 2 ? " other thread" : " other threads",
-                       " would be lost (allow_threads)"});
+                       " would be lost; set allow_threads if that is meant"});
 }
 
 namespace {
@@ -3954,7 +4016,9 @@ Attempt enter(Lock& lock, Error& error) {
     }
     const WithoutSignal muffled(SIGXFSZ);  // RLIMIT_FSIZE is an error, not the end
     const std::string text = pure::pid_text(self());
-    const ssize_t written = ::pwrite(lock.file.fd(), text.data(), text.size(), 0);
+    ssize_t written;
+    do written = ::pwrite(lock.file.fd(), text.data(), text.size(), 0);
+    while (written < 0 && errno == EINTR);
     if (written != static_cast<ssize_t>(text.size())) {
         if (written >= 0) errno = ENOSPC;
         refused(error, "cannot write", pure::path(lock.path));
@@ -4090,10 +4154,11 @@ bool open_log(const Stream& stream, int which, const Plan* owner, Handle& out, E
     struct stat st;
     if (!file || ::fstat(file.fd(), &st) != 0) {
         const bool link = root && errno == ELOOP, fifo = errno == ENXIO;
-        return pure::fail(error, last_error(), "cannot open", pure::path(path),
-                          {link   ? "it is a symbolic link, which root does not follow"
-                           : fifo ? "it is a FIFO that nobody reads, or a device that is not there"
-                                  : ""});
+        return pure::fail(
+            error, last_error(), "cannot open", pure::path(path),
+            {link   ? "it is a symbolic link, which root does not follow"
+             : fifo ? "it is a socket, a FIFO that nobody reads, or a device that is not there"
+                    : ""});
     }
     if (root && !S_ISCHR(st.st_mode) && !(S_ISREG(st.st_mode) && st.st_nlink == 1))
         return pure::fail(error, std::make_error_code(std::errc::permission_denied), "cannot open",
@@ -4302,7 +4367,8 @@ Role detach(Plan& plan, Lock& lock, SignalHold& hold, Channel*& channel, Launch*
     mine->stays = !mine->made_subreaper;
     own_fork = true;
     const pid_t caller = ::getpid();
-    const pid_t leader = mine->stays ? ::fork() : DAEMONIZE_LIGHT_FORK();
+    pid_t leader = mine->stays ? ::fork() : DAEMONIZE_LIGHT_FORK();
+    if (leader < 0 && !mine->stays) leader = ::fork();  // a filter may know only one of them
     if (leader == 0) {
         be_intermediate(channel->end.fd(), mine->channel.fd(), mine->stays, lock);
         own_fork = false;
@@ -4383,6 +4449,9 @@ std::string death_text(int code) {
 
 Heard hear(Launch& launch, const Deadline& deadline, Report& report) {
     for (;;) {
+        // Asked before the channel is looked at: who is stopped in between, as by a laptop that
+        // sleeps, must not find the time over and what came meanwhile unread.
+        const bool late = deadline.over();
         int code = 1;
         bool heard = next_report(launch, report);
         const bool died = !heard && has_died(launch, code);
@@ -4395,7 +4464,7 @@ Heard hear(Launch& launch, const Deadline& deadline, Report& report) {
             report.text = death_text(code);
             return Heard::died;
         }
-        if (deadline.over()) {
+        if (late) {
             report = Report();
             report.pid = launch.daemon;
             return Heard::timed_out;
@@ -4418,47 +4487,74 @@ void reap(pid_t pid) {
     }
 }
 
-// Nothing of the start is left. The leader is not reaped before its group is dead, the daemon's
-// number is held by its corpse: nobody else can be hit.
-void destroy(Launch& launch) {
-    int code = 0;
-    if (launch.stays) {
-        const bool attended =
-            launch.daemon && !launch.ended && has_ended(launch.leader, false, code) == 0;
-        if (attended) ::kill(launch.daemon, SIGKILL);
-        const Deadline deadline{Duration(5000)};
-        while (attended && !launch.ended && !launch.end_of_file && !deadline.over()) {
-            Report report;
-            struct pollfd fd = {launch.channel.fd(), POLLIN, 0};
-            if (!next_report(launch, report) && !launch.end_of_file)
-                ::poll(&fd, 1, poll_timeout(deadline.left()));
-        }
+// Children of ours, `pid` as waitpid() takes it; false: not all of them have ended in time (one that
+// this process may not signal, or that is stuck in the kernel).
+bool reap_within(pid_t pid, const Deadline& deadline, bool& leader_left, pid_t leader) {
+    Backoff backoff(deadline);
+    for (;;) {
+        const pid_t ended = ::waitpid(pid, nullptr, WNOHANG);
+        if (ended == leader) leader_left = false;
+        if (ended > 0 && pid > 0) return true;
+        if (ended < 0 && errno != EINTR) return true;
+        if (ended != 0) continue;
+        if (deadline.over()) return false;
+        backoff.pause();
     }
+}
+
+void await_input(const Handle& handle, const Deadline& deadline) {
+    struct pollfd fd = {handle.fd(), POLLIN, 0};
+    ::poll(&fd, 1, poll_timeout(deadline.left()));
+}
+
+// The intermediate is the daemon's parent: it tells when that has ended.
+bool await_attended(Launch& launch, const Deadline& deadline) {
+    while (!launch.ended && !launch.end_of_file && !deadline.over()) {
+        Report report;
+        if (!next_report(launch, report) && !launch.end_of_file)
+            await_input(launch.channel, deadline);
+    }
+    return launch.ended || launch.end_of_file;
+}
+
+// Nothing of the start is left. The leader is not reaped before its group is dead, the daemon's
+// number is held by its corpse (or by its parent, the leader): nobody else can be hit.
+bool destroy(Launch& launch) {
+    int code = 0;
+    const bool attended =
+        launch.stays && !launch.ended && has_ended(launch.leader, false, code) == 0;
+    // A launcher without CAP_KILL may not end a daemon that has dropped to another user.
+    const bool spared = launch.daemon && (attended || !launch.stays) &&
+                        ::kill(launch.daemon, SIGKILL) != 0 && errno == EPERM;
+    const Deadline deadline{spared ? Duration(0) : after_kill};
+    bool gone = !attended || !launch.daemon || await_attended(launch, deadline);
     ::kill(launch.leader, SIGKILL);
     ::kill(-launch.leader, SIGKILL);
     has_ended(launch.leader, true, code);
-    if (!launch.stays && launch.daemon) {
-        ::kill(launch.daemon, SIGKILL);  // it may have moved to a group of its own
-        reap(launch.daemon);
-    }
     bool leader_left = true;  // it may have failed before it led a group
-    for (pid_t pid; (pid = ::waitpid(-launch.leader, nullptr, 0)) > 0 || errno == EINTR;)
-        leader_left = leader_left && pid != launch.leader;
+    if (!launch.stays && launch.daemon) {
+        if (launch.watch) await_input(launch.watch, deadline);
+        gone = reap_within(launch.daemon, deadline, leader_left, launch.leader);
+    }
+    gone = reap_within(-launch.leader, deadline, leader_left, launch.leader) && gone;
     if (leader_left) reap(launch.leader);
+    return gone;
 }
 
 }  // namespace
 
-void settle(Launch*& launch, bool accepted) noexcept {
+bool settle(Launch*& launch, bool accepted) noexcept {
+    bool settled = true;
     if (accepted) {
         ::shutdown(launch->channel.fd(), SHUT_RDWR);  // also of a copy that a child of ours has
         reap(launch->leader);
     } else {
-        destroy(*launch);
+        settled = destroy(*launch);
     }
     restore_caller(*launch);
     delete launch;
     launch = nullptr;
+    return settled;
 }
 
 // ---- The daemon ----
@@ -4628,6 +4724,12 @@ bool move_in(Plan& plan, const Lock& lock, const Channel* channel, Error& error)
 
 namespace {
 
+std::string identity_text(const Plan& plan) {
+    if (!plan.sets_uid) return pure::join({"group ", pure::number(plan.new_gid)});
+    return pure::join(
+        {"user ", plan.user.empty() ? pure::number(plan.new_uid) : pure::quote(plan.user)});
+}
+
 // Logs in a directory that is not root's alone are opened as the user who will write them.
 bool open_late_streams(Plan& plan, Error& error) {
     if (!plan.late[0] && !plan.late[1] && !plan.late[2]) return true;
@@ -4637,6 +4739,9 @@ bool open_late_streams(Plan& plan, Error& error) {
     bool done = true;
     for (int which = 0; done && which < 3; ++which)
         if (plan.late[which]) done = open_target(plan, which, error);
+    if (!done)
+        error.text += pure::join(
+            {" (opened as ", identity_text(plan), ", for the way to it is not root's alone)"});
     const int cause = errno;
     if (::seteuid(root) != 0)
         return refused(error, "cannot change back to user", pure::number(root));
@@ -4666,12 +4771,6 @@ bool prove_drop(const Plan& plan, Error& error) {
                (plan.new_gid != 0 && ::setegid(0) == 0);
     return !back || pure::fail(error, errc::drop_incomplete, "cannot drop privileges", "",
                                {"they could be regained"});
-}
-
-std::string identity_text(const Plan& plan) {
-    if (!plan.sets_uid) return pure::join({"group ", pure::number(plan.new_gid)});
-    return pure::join(
-        {"user ", plan.user.empty() ? pure::number(plan.new_uid) : pure::quote(plan.user)});
 }
 
 bool drop(Plan& plan, Lock& lock, Error& error) {
@@ -4835,6 +4934,11 @@ bool may_signal(const Identity& identity, const Found& found, Error& error) {
         DAEMONIZE_HAVE_PROCFS
             ? read_small(pure::join({"/proc/", pure::number(identity.pid), "/status"}).c_str())
             : std::string();
+    if (status.empty())
+        return pure::fail(error, errc::untrusted_pid_file, "cannot signal",
+                          pure::process(identity.pid),
+                          {"the PID file belongs to another user, and without /proc nothing tells "
+                           "whether the process does"});
     const std::string uids = status_field(status, "Uid");
     const pure::Piece user = pure::number(found.file_user);
     const std::string all_three = pure::join({"\t", user, "\t", user, "\t", user, "\t"});
@@ -6394,16 +6498,19 @@ Heard hear(Launch& launch, const Deadline& deadline, Report& report) {
 }
 
 // Its end is waited for: as long as it lives, the file that it has locked cannot be removed.
-void settle(Launch*& launch, bool accepted) noexcept {
+bool settle(Launch*& launch, bool accepted) noexcept {
+    bool settled = true;
     if (accepted) {
         limit_job(raw(launch->job), JOB_OBJECT_LIMIT_BREAKAWAY_OK);
     } else {
         if (launch->job) ::TerminateJobObject(raw(launch->job), 1);
         ::TerminateProcess(raw(launch->process), 1);
-        ::WaitForSingleObject(raw(launch->process), 5000);
+        settled =
+            ::WaitForSingleObject(raw(launch->process), milliseconds(after_kill)) == WAIT_OBJECT_0;
     }
     delete launch;
     launch = nullptr;
+    return settled;
 }
 
 // ---- The daemon ----

@@ -418,6 +418,51 @@ TEST_CASE("C6 reload of what does not run: 7") {
     CHECK(lines(said.err).size() == 1);
 }
 
+TEST_CASE("C6 P1 what nobody holds does not run, whatever it holds: that is only said") {
+    const Daemon daemon;
+    for (const std::string& text :
+         {std::string("garbage\n"), std::string("0\n"), std::string("-1\n"),
+          std::string("99999999999999999999\n"), std::string("\n"), std::string("\0\1\2", 3)}) {
+        daemon.dir.file("d.pid", text);
+        const Outcome stop = daemon.verb("stop"), reload = daemon.verb("reload");
+        INFO(stop.text(), reload.text());
+        CHECK(stop.status == 0);
+        CHECK(stop.err.empty());
+        CHECK(contains(stop.out, "subject: not running (it"));
+        CHECK(reload.status == 7);
+        CHECK(contains(reload.err, ": not running (it"));
+        CHECK(slurp(daemon.pidfile) == text);
+    }
+}
+
+TEST_CASE("C4 restart ends nobody for a start that cannot even begin") {
+    const Daemon daemon;
+    REQUIRE(daemon.start().status == 0);
+    const pid_t pid = daemon.pid();
+    for (const Strings& wrong : {Strings{"--user", "no-such-user"}, Strings{"--umask", "7777"},
+                                 Strings{"--threads", "2"}}) {
+        if (generic() && wrong[0] == "--threads") continue;  // it cannot count them
+        const Outcome said = daemon.verb("restart", wrong);
+        INFO(said.text());
+        CHECK(said.status == 1);
+        CHECK(lines(said.err).size() == 1);
+        CHECK(alive(pid));
+        CHECK(daemon.pid() == pid);
+    }
+}
+
+TEST_CASE("C2 a limit that is no number is a usage error, and nobody is killed") {
+    const Daemon daemon;
+    REQUIRE(daemon.start().status == 0);
+    for (const char* wrong : {"abc", "", "nan", "-1", "10x"}) {
+        const Outcome said = daemon.verb("stop", {"--timeout", wrong});
+        INFO(said.text());
+        CHECK(said.status == 2);
+    }
+    CHECK(alive(daemon.pid()));
+    CHECK(daemon.verb("stop", {"--timeout", "inf"}).status == 0);
+}
+
 TEST_CASE("C6 without permission: stop and reload say so with status 4, and do nothing") {
     NEEDS_ROOT();
     const Daemon daemon;

@@ -218,6 +218,36 @@ TEST_CASE("P2 a holder in another PID namespace: refused, said so, and not signa
     CHECK(is_locked(daemon.pidfile));  // it lives
 }
 
+TEST_CASE("P2 C3 a holder that is process 1 of a container is in another PID namespace") {
+    NEEDS_MOUNTS();
+    SKIP_UNLESS(!generic(), "no record lock");
+    const Daemon daemon;
+    Running space(Launch(Strings{"unshare", "-p", "-f", "--mount-proc", "--kill-child"} +
+                         daemon.words("start")));
+    REQUIRE(eventually([&] { return daemon.written() == "1\n"; }));
+    for (const Strings& words : {Strings{"status"}, Strings{"stop"}, Strings{"start"}}) {
+        const Outcome said = daemon.verb(words[0]);
+        INFO(said.text());
+        CHECK(said.status > 0);
+        CHECK(contains(said.out + said.err, "another PID namespace"));
+    }
+    CHECK(is_locked(daemon.pidfile));
+}
+
+TEST_CASE("P2 who may read but not write the file is told who runs") {
+    NEEDS_ROOT();
+    const Daemon daemon;
+    REQUIRE(daemon.start().status == 0);
+    chmod(daemon.dir.path().c_str(), 0755);
+    Launch launch(daemon.words("start"));
+    launch.before_exec = become_nobody;
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(said.status == 1);
+    CHECK(contains(said.err, "already running as process " + std::to_string(daemon.pid())));
+    CHECK(lines(said.err).size() == 1);
+}
+
 TEST_CASE("P3 a file that was replaced while its lock was waited for: the new one counts") {
     const Daemon daemon;
     for (int round = 0; round < 10; ++round) {
@@ -655,6 +685,29 @@ TEST_CASE("P10 a file system without locks: the start fails with that text") {
     const Outcome launcher = run(denied({"flock:ENOLCK"}, daemon.words("start")));
     check_refused(launcher, {"'" + daemon.pidfile + "'", "No locks available"});
     CHECK_FALSE(exists(daemon.pidfile));
+}
+
+TEST_CASE("P8 acquire with a limit gets the lock of a holder that releases it and lives on") {
+    const Victim daemon;
+    Running holder(Launch({program("victim"), "alone-or-fail=" + daemon.pidfile, "say=held",
+                           "sleep=600", "alone-no-more", "say=released", "sleep=20000"}));
+    REQUIRE(holder.says("held"));
+    const Outcome said = run(Launch({program("victim"), "acquire=" + daemon.pidfile + ",15000"}));
+    INFO(said.text());
+    CHECK(contains(said.out, "acquired=1"));
+    CHECK(said.took < Millis(10000));
+    CHECK(alive(holder.pid()));
+}
+
+TEST_CASE("P8 acquire with a limit says so when it is over, and who holds the file") {
+    const Victim daemon;
+    Running holder(Launch({program("victim"), "acquire-hold=" + daemon.pidfile}));
+    REQUIRE(holder.says("acquired=1"));
+    const Outcome said = run(Launch({program("victim"), "acquire=" + daemon.pidfile + ",300"}));
+    INFO(said.text());
+    CHECK(contains(said.out, "acquired=0"));
+    CHECK(contains(said.out, "error=timed_out"));
+    CHECK(contains(said.out, "process " + std::to_string(holder.pid()) + " still holds it"));
 }
 
 TEST_CASE("G7 a second acquire in the process that has the file leaves its proof alone") {

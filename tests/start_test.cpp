@@ -246,6 +246,32 @@ TEST_CASE("S4 the limit stands in the line, in seconds") {
     check_failed(daemon, launcher, 124, {"has not called ready() within 1 s"});
 }
 
+TEST_CASE(
+    "S4 S13 a launcher that may not kill its daemon keeps the limit, says so, and the file is "
+    "left") {
+    NEEDS_ROOT();
+    const Daemon daemon;
+    const std::string bounds = "--bounding-set=-kill";
+    SKIP_UNLESS(run({{"setpriv", bounds, "true"}}).status == 0, "needs setpriv");
+    for (const Strings& filter : {Strings{}, Strings{program("deny"), "prctl:EPERM:36", "--"}}) {
+        if (!filter.empty() && !has_program("deny")) continue;
+        // The second time the intermediate stays: there is no subreaper.
+        const Outcome launcher =
+            run(Launch(Strings{"setpriv", bounds, "--inh-caps=-kill"} + filter +
+                       daemon.words("start", {"--user", "nobody", "--ready-delay-ms", "3000",
+                                              "--ready-timeout", ".4"})));
+        INFO(launcher.text());
+        CHECK(launcher.status == 124);
+        CHECK(launcher.took < Millis(2900));
+        CHECK(contains(launcher.err,
+                       "has not called ready() within 400 ms, and could not be killed"));
+        CHECK(is_locked(daemon.pidfile));  // it lives, until it finds nobody to be ready for
+        CHECK(eventually([] { return descendants().empty(); }));
+        CHECK_FALSE(is_locked(daemon.pidfile));
+        unlink(daemon.pidfile.c_str());
+    }
+}
+
 TEST_CASE("S4 zero is no limit") {
     const Daemon daemon;
     check_started(daemon, daemon.start({"--ready-timeout", "0", "--ready-delay-ms", "300"}));

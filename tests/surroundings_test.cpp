@@ -227,6 +227,25 @@ TEST_CASE("S11 more than one thread refuses a start that forks") {
     CHECK(contains(kept.out, "error=threads_running"));
 }
 
+TEST_CASE("S10 a filter that knows fork() and not vfork()") {
+    NEEDS_DENY();
+    const Daemon daemon;
+    check_started(daemon, run(Launch(denied({"vfork:EPERM"}, daemon.words("start")))));
+}
+
+TEST_CASE("S1 one line a message, whatever the program is called") {
+    const Daemon daemon;
+    const std::string odd = daemon.dir / "two\nlines";
+    REQUIRE(symlink(program("subject").c_str(), odd.c_str()) == 0);
+    const Outcome said = run(Launch({odd, "start", "--pidfile", daemon.dir / "no/such/directory"}));
+    INFO(said.text());
+    CHECK(said.status == 1);
+    CHECK(lines(said.err).size() == 1);
+    CHECK(contains(said.err, "two?lines: "));
+    const Outcome failed = daemon.start({"--fail-init", "one line\n"});
+    CHECK(failed.err == "subject: one line\n");
+}
+
 TEST_CASE("S11 allow_threads: even with a thread that holds the lock of stdin") {
     const Victim daemon;
     int ends[2];

@@ -117,8 +117,14 @@ bool number(const char* text, int base, long& value) {
     return *text != '\0' && *end == '\0';
 }
 
-milliseconds seconds(const char* text) {
-    return milliseconds(static_cast<long>(std::strtod(text, nullptr) * 1000));
+// A limit in seconds, with a fraction if need be; "inf" is none.
+bool seconds(const char* text, milliseconds& limit) {
+    char* end = nullptr;
+    const double value = std::strtod(text, &end);
+    if (*text == '\0' || *end != '\0' || !(value >= 0)) return false;  // also for what is no number
+    const bool endless = value > 1e9;
+    limit = endless ? daemonize::no_limit : milliseconds(static_cast<long long>(value * 1000));
+    return true;
 }
 
 bool take_flag(const std::string& name, DaemonContext& context) {
@@ -175,9 +181,9 @@ bool take_text(const std::string& name, const char* value, DaemonContext& contex
     else if (name == "--atexit-file")
         behaviour.atexit_file = value;
     else if (name == "--ready-timeout")
-        context.ready_timeout = seconds(value);
+        return seconds(value, context.ready_timeout);
     else if (name == "--timeout")
-        context.stop_timeout = seconds(value);
+        return seconds(value, context.stop_timeout);
     else if (name == "--fail-init")
         behaviour.has_fail_init = true, behaviour.fail_init = value;
     else if (name == "--payload")
