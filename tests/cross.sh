@@ -33,7 +33,7 @@ printf '#define DAEMONIZE_IMPLEMENTATION\n#include "daemonize.hpp"\n' >"$build/a
 if [ -x "$zig" ]; then
     for target in $targets; do
         with="$zig c++ -target $target -I. -c"
-        echo "$with -std=c++11 -O1 tests/support/subject.cpp" >>"$rows"
+        echo "$with -std=c++11 tests/support/subject.cpp" >>"$rows"
         echo "$with -std=c++20 -fno-exceptions -fno-rtti $build/alone.cpp" >>"$rows"
     done
 else

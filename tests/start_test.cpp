@@ -247,8 +247,7 @@ TEST_CASE("S4 the limit stands in the line, in seconds") {
 }
 
 TEST_CASE(
-    "S4 S13 a launcher that may not kill its daemon keeps the limit, says so, and the file is "
-    "left") {
+    "S4 S13 a launcher that may not kill its daemon keeps the limit, and leaves it its file") {
     NEEDS_ROOT();
     const Daemon daemon;
     const std::string bounds = "--bounding-set=-kill";

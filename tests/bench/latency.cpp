@@ -1,7 +1,7 @@
 // How long from kill() to the callback of a SignalHandler, beside a byte through a pipe and beside
-// the least that a signal can cost, sigwait(): in all cases another process waits for it and answers
-// with a byte through a pipe. Prints the medians of the round trip in nanoseconds: "signal pipe
-// sigwait".
+// the least that a signal can cost, sigwait(): in all cases another process waits for it and
+// answers with a byte through a pipe. Prints the medians of the round trip in nanoseconds: "signal
+// pipe sigwait".
 #define DAEMONIZE_IMPLEMENTATION
 #include "daemonize.hpp"
 
