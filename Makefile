@@ -33,7 +33,7 @@ NEEDS_SECCOMP := $(BUILD)/deny
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test suite subject examples bench bench-candidate install clean \
+.PHONY: help demo test suite subject examples bench bench-candidate fuzz install clean \
         cross windows subject-windows test-windows bench-windows
 
 help:
@@ -43,6 +43,7 @@ help:
 	@echo '  make test             the suite; TESTS="P1*" for some of it, JOBS=1 one by one'
 	@echo '  make examples         the programs of examples/, into $(BUILD)/'
 	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
+	@echo '  make fuzz             odd inputs to what reads text, FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo '  make bench            the header beside the least correct C daemon, medians (minutes)'
 	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
 	@echo '  make cross            compiles the header for macOS, musl, old glibc, 32 bit'
@@ -91,6 +92,28 @@ test:
 	@sh tests/need.sh libseccomp '$(COMPILE)'
 	@$(MAKE) --no-print-directory -j $(JOBS) suite
 	@sh tests/run.sh '$(BUILD)' '$(JOBS)' '$(TESTS)'
+
+# ---- Inputs that no test would think of ---------------------------------------------------------
+
+FUZZ_SECONDS ?= 30
+FUZZ_CXX     := clang++
+FUZZ_FLAGS   := -std=$(STD) $(WARNINGS) -I. -pthread -g -O1 -fsanitize=fuzzer,address,undefined \
+                -fno-sanitize-recover=all
+
+$(BUILD)/fuzz-pure: tests/fuzz/pure.cpp
+	@mkdir -p $(@D)
+	$(FUZZ_CXX) $(FUZZ_FLAGS) -MMD -MP -MF $@.d $< -o $@
+
+has_fuzzer := echo 'extern "C" int LLVMFuzzerTestOneInput() { return 0; }' | $(FUZZ_CXX) -x c++ \
+                -fsanitize=fuzzer,address - -o /dev/null 2>/dev/null
+
+fuzz:
+	@if $(has_fuzzer); then $(MAKE) --no-print-directory $(BUILD)/fuzz-pure && \
+	    sh tests/fuzz/run.sh '$(BUILD)/fuzz-pure' $(FUZZ_SECONDS); \
+	else \
+	    echo 'SKIP fuzz: there is no $(FUZZ_CXX) with libFuzzer (package clang)'; \
+	    echo '0 passed, 0 failed, 1 skipped'; \
+	fi
 
 # ---- What it costs ------------------------------------------------------------------------------
 # Both sides are compiled and linked alike, without the functions that nobody calls. The floor needs
@@ -194,4 +217,4 @@ install:
 clean:
 	rm -rf '$(BUILD)'
 
--include $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) $(wildcard $(WINDOWS)/*.d)
+-include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) $(wildcard $(WINDOWS)/*.d)
