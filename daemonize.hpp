@@ -1670,6 +1670,8 @@ bool check_supported(const DaemonContext& c, Error& error) {
     return true;
 }
 
+// A value that cannot be meant is refused before anything is touched: one that is silently mended
+// (umask 1777, a path that ends at a zero byte) would be found out when it is too late.
 bool check_paths(const DaemonContext& c, Error& error) {
     const std::pair<const char*, const std::string*> paths[] = {
         {"pidfile", &c.pidfile},
@@ -1802,6 +1804,7 @@ bool make_plan(const DaemonContext& c, Detach wish, bool kept, os::Plan& plan, E
 
 // ---- Start: the launcher's half ----
 
+// S2: what the launcher ends with. The daemon's own words go first; without any, how it ended.
 void describe_failure(os::Heard heard, const os::Report& report, Duration limit, Error& error,
                       int& exit_code) {
     if (heard == os::Heard::timed_out) {
@@ -1901,6 +1904,8 @@ void flush(const os::Plan& plan) {
     os::leave(pure::failure_code(exit_code));
 }
 
+// There is no other process to fail in: the error goes to the caller, and what was changed by then
+// (umask, ids, directory) stays changed.
 bool start_foreground(Session& s, DaemonContext& context, Error& error) {
     if (become(s, context, error)) return true;
     os::unlock(s.lock, os::Removal::any);
@@ -1909,6 +1914,8 @@ bool start_foreground(Session& s, DaemonContext& context, Error& error) {
     return false;
 }
 
+// From the fork on nothing is thrown and nothing returned to the caller but a daemon that runs: a
+// failure goes over the channel, and the process with it.
 void start_daemon(Session& s, DaemonContext& context) {
     Error error;
     if (!become(s, context, error)) give_up(s, error, 1);
@@ -1929,6 +1936,7 @@ bool take_stderr(os::Plan& plan, Error& error) {
     return true;
 }
 
+// Bound to this process: a fork of the daemon has the object, but is not open (D3).
 void mark_open(Session& s, Role role) {
     s.role = role;
     s.process = os::self();
@@ -2052,6 +2060,7 @@ struct Watch {
     int wait(const os::Deadline& deadline, std::intptr_t input);
 };
 
+// What stood there before comes back, unless somebody else has it by now (G5).
 void Watch::undo(Entry& entry) {
     if (entry.is_set) os::release(entry.signum, wake);
     entry.is_set = false;
@@ -2078,6 +2087,7 @@ bool Watch::sync(Error& error) {
     return true;
 }
 
+// Of ours: a signal of another SignalHandler, or of none, is not for this one's wake.
 bool Watch::any_pending() const {
     for (const Entry& entry : entries)
         if (entry.is_set && os::pending(entry.signum) > 0) return true;
@@ -2218,6 +2228,7 @@ struct Control {
     int perform(Verb verb) const;
 };
 
+// C6: 4 not permitted, 3 not available here.
 int exit_code_of(const Error& error, int otherwise) {
     if (error.code == std::errc::operation_not_permitted ||
         error.code == std::errc::permission_denied)
@@ -2250,6 +2261,8 @@ int Control::live() const {
     return outcome.threw ? 1 : outcome.signum != no_signal ? 128 + outcome.signum : status;
 }
 
+// Prints, where open() would: with the line that a person wants ("started as process 4711"). The
+// option is the caller's again as soon as it was read (D2).
 int Control::start(Detach detach) const {
     Session& s = Session::of(context);
     Error error;
@@ -3711,6 +3724,7 @@ bool find_group(const Account& account, std::int64_t& gid, Error& error) {
     return true;
 }
 
+// A descriptor that is not open now would be one of the daemon's own files later.
 bool check_open(int fd, const char* option, Error& error) {
     if (fd >= 0 && ::fcntl(fd, F_GETFD) != -1) return true;
     errno = EBADF;
@@ -3718,6 +3732,8 @@ bool check_open(int fd, const char* option, Error& error) {
                    pure::number(fd));
 }
 
+// All of the way, 0700. A part that may not be made is no error yet: it may be there, behind a
+// read-only mount or a directory that is closed to us.
 bool make_directory(const std::string& path, Error& error) {
     for (std::size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
         const std::string part = path.substr(0, at);
@@ -3737,6 +3753,8 @@ std::string home_directory() {
 
 }  // namespace
 
+// Not XDG_RUNTIME_DIR, which is emptied when the user's last session ends; not /tmp, where anyone
+// can be first.
 std::string state_directory(Error& error) {
     struct stat st;
     if (::geteuid() == 0)
@@ -4233,6 +4251,7 @@ bool open_streams(Plan& plan, Error& error) {
 
 namespace {
 
+// A peer that has gone is an error, never a SIGPIPE: see without_sigpipe().
 bool send_report(int fd, const Report& report) {
     const std::string bytes = pure::pack(report);
     std::size_t sent = 0;
@@ -4325,6 +4344,7 @@ void be_intermediate(int channel, int launchers_end, bool stays, Lock& lock) {
     attend(channel, daemon);
 }
 
+// S7, S14: the caller is as it was. Only what was changed: a reaper of the caller's own stays one.
 void restore_caller(Launch& launch) {
     if (launch.made_subreaper) set_subreaper(launch.was_subreaper);
     if (launch.changed_sigchld) ::sigaction(SIGCHLD, &launch.sigchld, nullptr);
@@ -4752,6 +4772,8 @@ bool open_late_streams(Plan& plan, Error& error) {
     return done;
 }
 
+// chroot(".") after the chdir: with the path given twice, who owns a directory on the way could let
+// them name two places. The PID file is reached by another name from here on, if at all.
 bool enter_directories(const Plan& plan, Lock& lock, Error& error) {
     if (!plan.chroot_directory.empty()) {
         if (::chdir(plan.chroot_directory.c_str()) != 0 || ::chroot(".") != 0)
@@ -4773,6 +4795,9 @@ bool prove_drop(const Plan& plan, Error& error) {
                                {"they could be regained"});
 }
 
+// Groups first and the user last: with another uid neither would be allowed. The logs of directories
+// that are the user's come in between, while their paths still mean what they meant (before the
+// jail) and root can still take his own identity back.
 bool drop(Plan& plan, Lock& lock, Error& error) {
     if (!plan.drops) return enter_directories(plan, lock, error);
     if (call_setgroups(::setgroups, plan.groups) != 0)
@@ -4843,6 +4868,7 @@ Lock* terminable = nullptr;  // of the daemon, for `terminate`
 
 bool is_handled(int signum) noexcept;  // by a SignalHandler
 
+// The program's own, or a sanitizer's.
 bool is_foreign_function(int signum) {
     struct sigaction action;
     if (is_handled(signum) || ::sigaction(signum, nullptr, &action) != 0) return false;
@@ -4850,6 +4876,8 @@ bool is_foreign_function(int signum) {
            (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);
 }
 
+// An ignored signal survives exec: what the starter (nohup, a shell's background job) ignored would
+// be ignored by every program that the daemon runs. Functions do not survive, and are left alone.
 void unignore_all() {
     for (int signum = 1; signum < NSIG; ++signum) {
         struct sigaction action;
@@ -4905,6 +4933,7 @@ void append_line(const Handle& log, const std::string& line) noexcept {
 
 // ---- Processes ----
 
+// The pidfd first, then what /proc says: the other way round the two could be of two processes.
 bool open_process(long pid, Identity& identity, Error& error) {
     identity = Identity();
     identity.pid = pid;
@@ -4949,6 +4978,7 @@ bool may_signal(const Identity& identity, const Found& found, Error& error) {
 
 namespace {
 
+// Asked right before a signal by number: what is left open is the instant between the two.
 bool is_same_process(const Identity& identity) {
     if (identity.born == 0)
         return true;  // not known: what that leaves open stands in the guarantees
@@ -4958,6 +4988,8 @@ bool is_same_process(const Identity& identity) {
 
 }  // namespace
 
+// Through the pidfd: a number that was recycled since cannot be hit. By number only where that call
+// is missing or denied (an old kernel, a filter), and the start time still fits.
 Sent signal(const Identity& identity, int signum) noexcept {
     if (identity.pid <= 1) return Sent::gone;
     int rc = -1;
@@ -4997,6 +5029,8 @@ bool is_gone(const Identity& identity) {
 
 }  // namespace
 
+// A pidfd is ready at the end of the process, zombie or not. Without one there is nothing to wait
+// for, only to look at again.
 bool await_end(const Identity& identity, const Deadline& deadline) noexcept {
     if (identity.handle) {
         const std::intptr_t handle = identity.handle.get();
@@ -5084,6 +5118,8 @@ static void daemonize_count(int signum) {
 static void daemonize_terminate(int signum) { os::terminate(signum); }
 }
 
+// All signals are blocked while one of ours is handled: `terminate` must not be interrupted by a
+// second one between its look at the file and its unlink().
 void own(struct sigaction& action, int signum, Route wanted) {
     std::memset(&action, 0, sizeof action);
     sigfillset(&action.sa_mask);
@@ -5291,6 +5327,8 @@ Manager& manager() {
     return instance;
 }
 
+// Abstract ("@...", Linux) and path sockets, as sd_notify(3) has them; of another kind, or too long
+// for an address: as if there were no manager.
 Handle connect_manager(const std::string& address) {
     struct sockaddr_un name;
     const bool abstract = address[0] == '@';  // Linux
@@ -5793,6 +5831,7 @@ bool new_daughter(Receiver& receiver, Child& child) {
     return false;
 }
 
+// One write at a fixed place and of fixed length: no reader ever sees the file empty or torn.
 bool write_pid(const Lock& lock, long pid) noexcept {
     const std::string text = pure::padded_pid_text(pid);
     OVERLAPPED start;
@@ -5806,9 +5845,9 @@ bool write_pid(const Lock& lock, long pid) noexcept {
     return false;
 }
 
-// The old daughter's handle is closed last: as long as the file names it, its number is nobody
-// else's.
-bool replace_daughter(Receiver& receiver) {
+// The old daughter's handles are closed last, and by the caller when he has told of the signal: as
+// long as the file names it, its number is nobody else's.
+bool replace_daughter(Receiver& receiver, Child& old) {
     Child next = std::move(receiver.spare);
     if ((!next.process || has_ended(raw(next.process))) && !new_daughter(receiver, next))
         return false;
@@ -5819,6 +5858,7 @@ bool replace_daughter(Receiver& receiver) {
         ::TerminateProcess(raw(next.process), 1);
         return false;
     }
+    old = std::move(receiver.daughter);
     receiver.daughter = std::move(next);
     return true;
 }
@@ -5847,10 +5887,11 @@ unsigned __stdcall listen(void* argument) {
         // can.
         pause = signum != no_signal ? 0 : pause < 640 ? 2 * pause + 5 : 1000;
         bool told = signum == no_signal;
+        Child old;
         for (DWORD wait = pause > 100 ? pause : 0;; wait = 100) {
             if (wait > 0 && ::WaitForSingleObject(raw(receiver.stop), wait) == WAIT_OBJECT_0)
                 return 0;
-            if (replace_daughter(receiver)) break;
+            if (replace_daughter(receiver, old)) break;
             if (!told) receive(signum);  // there is no next daughter yet, but a signal
             told = true;
         }
@@ -6093,6 +6134,8 @@ Attempt lock(Lock& lock, Purpose purpose, Error& error) {
     }
 }
 
+// The first daughter stands in the file before anybody is told of the daemon: a number of its own
+// there, even for an instant, would be ended by the first signal.
 Attempt enter(Lock& lock, Error& error) {
     Receiver* const receiver = new Receiver;
     receiver->lock = &lock;
@@ -6288,6 +6331,8 @@ Handle make_section(std::uint64_t size) noexcept {
                                       static_cast<DWORD>(size & 0xffffffffU), nullptr));
 }
 
+// Not inherited but fetched, like the lock: a foreign child that inherits everything would keep the
+// payload (a password?) alive, and readable.
 bool write_letter(Launch& launch, const Plan& plan, const Lock& lock) {
     const std::size_t path_size = lock.file ? lock.path.size() : 0;
     launch.section = make_section(sizeof(Letter) + path_size + plan.payload.size() + text_room);
