@@ -38,8 +38,8 @@
 //     DAEMONIZE_GENERIC_POSIX     defined: no Linux-only call is used, as on any other Unix.
 //     DAEMONIZE_HAVE_x 0          does without x: PIDFD, CLOSE_RANGE, PRCTL (subreaper, dumpable,
 //                                 no_new_privs), VFORK, RECORD_LOCK, PROCFS, KINFO, SETRESUID,
-//                                 PIPE2, CLOSEFROM, GETPROGNAME. A kernel that refuses one at run time is
-//                                 served without any of this.
+//                                 PIPE2, CLOSEFROM, GETPROGNAME. A kernel that refuses one at run
+//                                 time is served without any of this.
 //
 // GUARANTEES
 //
@@ -537,9 +537,9 @@ struct Status {
 Status status(const std::string& pidfile) noexcept;  // changes nothing
 
 // What stop() did. It sends SIGTERM and returns when the process is gone and its lock is free;
-// after `limit` it sends SIGKILL (no_limit: never). The daemon's children are not touched. Errors as
-// of send(), but not_running is a result; invalid_option: it is this process, or an ancestor of it;
-// timed_out: it does not even end by SIGKILL.
+// after `limit` it sends SIGKILL (no_limit: never). The daemon's children are not touched. Errors
+// as of send(), but not_running is a result; invalid_option: it is this process, or an ancestor of
+// it; timed_out: it does not even end by SIGKILL.
 enum class Stopped { not_running, ended, killed, failed };
 Stopped stop(const std::string& pidfile, Duration limit = std::chrono::seconds(10));
 Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept;
@@ -3863,8 +3863,8 @@ bool resolve(Plan& plan, Error& error) {
     return true;
 }
 
-// Other threads would not come along, nor would what their locks protect. (ThreadSanitizer has one of
-// its own.)
+// Other threads would not come along, nor would what their locks protect. (ThreadSanitizer has one
+// of its own.)
 bool check_threads(Plan& plan, Error& error) {
     const long threads = DAEMONIZE_UNDER_TSAN ? 0 : count_threads();
     if (threads == 0) note(plan, "other threads", {"this system does not tell"});
@@ -4507,8 +4507,8 @@ void reap(pid_t pid) {
     }
 }
 
-// Children of ours, `pid` as waitpid() takes it; false: not all of them have ended in time (one that
-// this process may not signal, or that is stuck in the kernel).
+// Children of ours, `pid` as waitpid() takes it; false: not all of them have ended in time (one
+// that this process may not signal, or that is stuck in the kernel).
 bool reap_within(pid_t pid, const Deadline& deadline, bool& leader_left, pid_t leader) {
     Backoff backoff(deadline);
     for (;;) {
@@ -4795,9 +4795,9 @@ bool prove_drop(const Plan& plan, Error& error) {
                                {"they could be regained"});
 }
 
-// Groups first and the user last: with another uid neither would be allowed. The logs of directories
-// that are the user's come in between, while their paths still mean what they meant (before the
-// jail) and root can still take his own identity back.
+// Groups first and the user last: with another uid neither would be allowed. The logs of
+// directories that are the user's come in between, while their paths still mean what they meant
+// (before the jail) and root can still take his own identity back.
 bool drop(Plan& plan, Lock& lock, Error& error) {
     if (!plan.drops) return enter_directories(plan, lock, error);
     if (call_setgroups(::setgroups, plan.groups) != 0)
