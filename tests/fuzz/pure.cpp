@@ -7,7 +7,8 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
-#include <vector>
+
+#include "tests/support/unquote.hpp"
 
 namespace {
 
@@ -69,27 +70,8 @@ void fuzz_switch(const std::string& text) {
 
 // W1: as the C runtime takes a command line apart, each argument comes back.
 void fuzz_argument(const std::string& argument) {
-    const std::string line = pure::quote_argument(argument);
     std::string back;
-    bool quoted = false;
-    for (std::size_t i = 0; i < line.size();) {
-        std::size_t backslashes = 0;
-        while (i < line.size() && line[i] == '\\') ++backslashes, ++i;
-        if (i < line.size() && line[i] == '"') {
-            back.append(backslashes / 2, '\\');
-            if (backslashes % 2 == 0)
-                quoted = !quoted;
-            else
-                back += '"';
-            ++i;
-            continue;
-        }
-        back.append(backslashes, '\\');
-        if (i == line.size()) break;
-        require(quoted || std::string(" \t").find(line[i]) == std::string::npos, "two arguments");
-        back += line[i++];
-    }
-    require(!quoted && back == argument, "another argument");
+    require(unquote(pure::quote_argument(argument), back) && back == argument, "another argument");
 }
 
 // V1, L4: the manager's numbers, and paths in and out of a jail.

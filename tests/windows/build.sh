@@ -4,8 +4,8 @@
 # build.sh BUILD WARNINGS JOBS. Ends with "N passed, N failed, N skipped".
 set -u
 build=$1 jobs=$3
-export warnings="$2"
-export work="$build/units"
+warnings=$2
+work=$build/units
 mkdir -p "$work"
 rm -f "$work"/*.log "$work"/*.exe
 
@@ -59,13 +59,7 @@ for machine in x86_64 i686; do
     fi
 done
 
-xargs -P "$jobs" -I ROW sh -c '
-    log=$(mktemp "$work/XXXXXX.log")
-    row="ROW"
-    if $row $warnings >"$log" 2>&1; then echo "PASS $row"; else
-        echo "FAIL $row"
-        head -n 30 "$log"
-    fi' <"$rows" >"$work/results"
+sh tests/rows.sh "$work" "$warnings" "$jobs"
 
 for program in "$work"/*.exe; do
     [ -e "$program" ] || continue
