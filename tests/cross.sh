@@ -52,7 +52,7 @@ for flags in '-m32' '-m32 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64'; do
     if echo '#include <string>' | "$@" -x c++ -fsyntax-only - 2>/dev/null; then
         row "$* -std=c++11 -O2 -I. -c tests/support/subject.cpp"
     else
-        skip "g++ $flags" 'it has no 32-bit C++ library (package g++-12-multilib)'
+        skip "g++ $flags" 'it has no 32-bit C++ library (package g++-N-multilib)'
     fi
 done
 
