@@ -170,6 +170,8 @@ MINGW_SUITE   := $(call first_of,$(MINGW)-posix $(MINGW))
 WINDOWS_FLAGS := -std=$(STD) $(WARNINGS) -I. -O1 -g -static -MMD -MP
 WINDOWS_TESTS := $(WINDOWS)/suite.exe $(WINDOWS)/pure.exe $(WINDOWS)/victim.exe \
                  $(WINDOWS)/subject.exe
+WINDOWS_SUITE := $(patsubst tests/%.cpp,$(WINDOWS)/%.o,tests/both_test.cpp \
+                   $(wildcard tests/windows/windows_*.cpp))
 DOCTEST       := $(dir $(firstword $(wildcard /usr/include/doctest/doctest.h \
                    /usr/local/include/doctest/doctest.h /opt/homebrew/include/doctest/doctest.h)))
 
@@ -193,10 +195,13 @@ $(WINDOWS)/pure.exe: tests/pure_test.cpp $(WINDOWS)/include/doctest/doctest.h
 	$(MINGW_SUITE) $(WINDOWS_FLAGS) -isystem $(WINDOWS)/include \
 	    -DDOCTEST_CONFIG_IMPLEMENT_WITH_MAIN $< -o $@
 
-$(WINDOWS)/suite.exe: tests/windows/windows_test.cpp tests/windows/windows_harness.cpp \
-                      tests/windows/windows_harness.hpp $(WINDOWS)/include/doctest/doctest.h
-	$(MINGW_SUITE) $(WINDOWS_FLAGS) -isystem $(WINDOWS)/include \
-	    $(filter %.cpp,$^) -o $@
+# both_test.cpp is of both suites. One object for each file: -MMD keeps what one alone depends on.
+$(WINDOWS)/%.o: tests/%.cpp $(WINDOWS)/include/doctest/doctest.h
+	@mkdir -p $(@D)
+	$(MINGW_SUITE) $(WINDOWS_FLAGS) -isystem $(WINDOWS)/include -c $< -o $@
+
+$(WINDOWS)/suite.exe: $(WINDOWS_SUITE)
+	$(MINGW_SUITE) $(WINDOWS_FLAGS) $(WINDOWS_SUITE) -o $@
 
 subject-windows: $(if $(MINGW_PROGRAM),$(WINDOWS)/subject.exe)
 	$(if $(MINGW_PROGRAM),,@echo 'SKIP subject-windows: there is no $(MINGW)')
@@ -217,4 +222,5 @@ install:
 clean:
 	rm -rf '$(BUILD)'
 
--include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) $(wildcard $(WINDOWS)/*.d)
+-include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
+         $(wildcard $(WINDOWS)/*.d) $(WINDOWS_SUITE:.o=.d)

@@ -50,8 +50,48 @@ long start_sleep() {
     CloseHandle(made.hProcess);
     return static_cast<long>(made.dwProcessId);
 }
+std::string utf8(const std::wstring& text) {
+    const int length = static_cast<int>(text.size());
+    const int size =
+        WideCharToMultiByte(CP_UTF8, 0, text.c_str(), length, nullptr, 0, nullptr, nullptr);
+    std::string out(static_cast<std::size_t>(size), '\0');
+    WideCharToMultiByte(CP_UTF8, 0, text.c_str(), length, &out[0], size, nullptr, nullptr);
+    return out;
+}
+bool is_blank(wchar_t c) { return c == L' ' || c == L'\t'; }
+// Taken apart as the C runtime does it: backslashes count before a quote.
+std::vector<std::string> words_of(const wchar_t* at) {
+    std::vector<std::string> words;
+    for (;;) {
+        while (is_blank(*at)) ++at;
+        if (*at == L'\0') return words;
+        std::wstring word;
+        for (bool quoted = false; *at != L'\0' && (quoted || !is_blank(*at)); ++at) {
+            std::size_t backslashes = 0;
+            for (; *at == L'\\'; ++at) ++backslashes;
+            word.append(*at == L'"' ? backslashes / 2 : backslashes, L'\\');
+            if (*at == L'"' && backslashes % 2 == 0)
+                quoted = !quoted;
+            else if (*at == L'\0' || (!quoted && is_blank(*at)))
+                --at;  // the backslashes were the last
+            else
+                word += *at;
+        }
+        words.push_back(utf8(word));
+    }
+}
+// main() has its words in the code page of the system, and the header wants UTF-8.
+void make_utf8(int& argc, char**& argv) {
+    static std::vector<std::string> words = words_of(GetCommandLineW());
+    static std::vector<char*> pointers;
+    for (std::string& word : words) pointers.push_back(&word[0]);
+    argc = static_cast<int>(words.size());
+    pointers.push_back(nullptr);
+    argv = pointers.data();
+}
 #else
 const int user_signal = SIGUSR1;
+void make_utf8(int&, char**&) {}
 void sleep_for(long ms) {
     struct timespec time = {ms / 1000, ms % 1000 * 1000000};
     while (nanosleep(&time, &time) != 0 && errno == EINTR) {  // a second signal cuts nothing short
@@ -245,6 +285,7 @@ int body(DaemonContext& daemon) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    make_utf8(argc, argv);
     if (argc >= 2 && std::strcmp(argv[1], "features") == 0) {
         std::printf("%s features %s hup usr1 notify\n", verbs, options);
         return 0;

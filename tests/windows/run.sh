@@ -96,9 +96,9 @@ interrupt() {
 
 doctest rules 60 "$build/pure.exe"
 if [ -n "$tests" ]; then
-    doctest suite 400 "$build/suite.exe" "-tc=$tests"
+    doctest suite 600 "$build/suite.exe" "-tc=$tests"
 else
-    doctest suite 400 "$build/suite.exe"
+    doctest suite 600 "$build/suite.exe"
     interrupt
     check 'R20 V2 Ctrl-C ends a program in the foreground, and its PID file goes'
 fi

@@ -16,13 +16,29 @@ HANDLE inheritable_file(const std::string& path, DWORD access, DWORD how) {
                        how, FILE_ATTRIBUTE_NORMAL, nullptr);
 }
 
-std::string drain(HANDLE pipe) {
+std::string drain(HANDLE file) {
     std::string text;
     char buffer[4096];
     DWORD size = 0;
-    while (ReadFile(pipe, buffer, sizeof buffer, &size, nullptr) && size > 0)
+    while (ReadFile(file, buffer, sizeof buffer, &size, nullptr) && size > 0)
         text.append(buffer, size);
     return text;
+}
+
+// A plain read would wait for as long as anybody has the other end. False: it did not end in time.
+bool drain_pipe(HANDLE pipe, DWORD limit, std::string& text) {
+    DWORD waiting = 0, size = 0;
+    return eventually(
+        [&] {
+            char buffer[4096];
+            while (PeekNamedPipe(pipe, nullptr, 0, nullptr, &waiting, nullptr)) {
+                if (waiting == 0 || !ReadFile(pipe, buffer, sizeof buffer, &size, nullptr))
+                    return false;
+                text.append(buffer, size);
+            }
+            return true;
+        },
+        limit);
 }
 
 }  // namespace
@@ -189,8 +205,8 @@ void Running::kill() {
 
 Outcome Running::finish() {
     if (pipe_) {
-        outcome_.out = drain(pipe_);
-        outcome_.end_of_file = GetTickCount() - began_;
+        if (drain_pipe(pipe_, launch_.limit, outcome_.out))
+            outcome_.end_of_file = GetTickCount() - began_;
     }
     outcome_.timed_out = !process_ || WaitForSingleObject(process_, launch_.limit) != WAIT_OBJECT_0;
     outcome_.took = GetTickCount() - began_;

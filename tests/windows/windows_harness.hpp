@@ -55,7 +55,7 @@ struct Launch {
 struct Outcome {
     DWORD pid = 0, status = 0xffffffff, took = 0;
     bool timed_out = false;
-    DWORD end_of_file = 0;  // of the pipe: after so many milliseconds
+    DWORD end_of_file = 0;  // of the pipe: after so many milliseconds; 0: not in time
     std::string out, err;
     std::string text() const;
 };
@@ -69,6 +69,7 @@ public:
     Running& operator=(const Running&) = delete;
     DWORD pid() const { return outcome_.pid; }
     void kill();
+    std::string out() const { return slurp(files_ / "out"); }  // so far, where it is a file
     Outcome finish();
 
 private:
