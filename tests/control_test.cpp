@@ -203,10 +203,11 @@ TEST_CASE("C2 the process is gone and a stopped launcher keeps its duplicate: no
     SKIP_UNLESS(!generic(), "POSIX does not tell a process from the corpse that its parent keeps");
     const Victim daemon;
     Running launcher(daemon.launch(
-        {"by-hand=1", "open", "say=open", "sleep=400", "ready", "say=ready", "wait-term"}));
+        {"by-hand=1", "open", "say=open", daemon.gate(), "ready", "say=ready", "wait-term"}));
     REQUIRE(daemon.logs("open"));
     const pid_t pid = daemon.pid();
     launcher.signal(SIGSTOP);  // Ctrl-Z
+    daemon.let_go();
     REQUIRE(daemon.logs("ready"));
     Running stop(Launch({program("subject"), "stop", "--pidfile", daemon.pidfile}));
     CHECK(gone(pid));
@@ -224,11 +225,12 @@ TEST_CASE(
     "C2 a killed daemon's file that a stopped launcher keeps locked is waited for and removed") {
     SKIP_UNLESS(!generic(), "POSIX does not tell a process from the corpse that its parent keeps");
     const Victim daemon;
-    Running launcher(daemon.launch({"by-hand=1", "handler=15", "open", "say=open", "sleep=400",
+    Running launcher(daemon.launch({"by-hand=1", "handler=15", "open", "say=open", daemon.gate(),
                                     "ready", "say=ready", "wait"}));
     REQUIRE(daemon.logs("open"));
     const pid_t pid = daemon.pid();
     launcher.signal(SIGSTOP);
+    daemon.let_go();
     REQUIRE(daemon.logs("ready"));
     Running stop(
         Launch({program("subject"), "stop", "--timeout", "0.3", "--pidfile", daemon.pidfile}));
@@ -500,8 +502,10 @@ TEST_CASE("C6 the exit status of the body is the daemon's, and that of run") {
     INFO(front.text());
     CHECK(front.status == 5);
     CHECK_FALSE(exists(daemon.pidfile));
-    REQUIRE(daemon.start({"control=start", "ready", "sleep=100", "return=6"}).status == 0);
-    CHECK(ended(daemon.pid()) == 6);
+    REQUIRE(daemon.start({"control=start", "ready", daemon.gate(), "return=6"}).status == 0);
+    const pid_t pid = daemon.pid();
+    daemon.let_go();
+    CHECK(ended(pid) == 6);
 }
 
 TEST_CASE("C6 text for people on stdout, errors on stderr") {

@@ -39,10 +39,11 @@ TEST_CASE("L1 a new log has mode 0640, whatever the umask; an existing one is ap
 
 TEST_CASE("L1 two writers of one log: append, nothing is overwritten") {
     const Victim daemon;
-    check_started(daemon, daemon.start({"open", "say=one", "sleep=300", "say=three", "wait"}));
+    check_started(daemon, daemon.start({"open", "say=one", daemon.gate(), "say=three", "wait"}));
     REQUIRE(daemon.logs("one\n"));
     const Descriptor other = open_file(daemon.log, O_WRONLY | O_APPEND);
     REQUIRE(write(other.get(), "two\n", 4) == 4);
+    daemon.let_go();
     CHECK(daemon.logs("three\n"));
     CHECK(slurp(daemon.log) == "one\ntwo\nthree\n");
 }
@@ -235,9 +236,10 @@ TEST_CASE("L4 before ready 2 stays the launcher's, re-opened or not") {
 TEST_CASE("L4 a stream that cannot be re-opened stays, and the error says which") {
     const Victim daemon;
     check_started(daemon,
-                  daemon.start({"core=1", "open", "sleep=300", "reopen", "say=still", "wait"}));
+                  daemon.start({"core=1", "open", daemon.gate(), "reopen", "say=still", "wait"}));
     rename_away(daemon.log);
     REQUIRE(mkdir(daemon.log.c_str(), 0755) == 0);
+    daemon.let_go();
     REQUIRE(eventually([&] { return contains(slurp(daemon.log + ".1"), "still"); }));
     const std::string old = slurp(daemon.log + ".1");
     INFO(old);
@@ -260,13 +262,14 @@ TEST_CASE("L4 in a jail the prefix is taken off, and the dropped identity opens"
                      "user=nobody",
                      "open",
                      "say=before",
-                     "sleep=300",
+                     "await=/log/go",
                      "reopen",
                      "say=after",
                      "wait"};
     check_started(daemon, run(words));
     REQUIRE(eventually([&] { return contains(slurp(log), "before"); }));
     rename_away(log);
+    daemon.dir.file("jail/log/go", "");
     CHECK(eventually([&] { return contains(slurp(log), "after"); }));
     CHECK(contains(slurp(log), "reopened=1"));
     CHECK(stat_of(log).st_uid == nobody);
@@ -276,10 +279,11 @@ TEST_CASE("L4 streams given as descriptors are not re-opened") {
     const Victim daemon;
     const Descriptor own = open_file(daemon.dir / "own.log", O_WRONLY | O_CREAT | O_APPEND);
     Launch launch({program("victim"), "pidfile=" + daemon.pidfile, "stdout=fd:7", "open",
-                   "sleep=200", "reopen", "say=after", "wait"});
+                   daemon.gate(), "reopen", "say=after", "wait"});
     launch.before_exec = [&own] { place(own, 7); };
     check_started(daemon, run(launch));
     rename_away(daemon.dir / "own.log");
+    daemon.let_go();
     CHECK(eventually([&] { return contains(slurp(daemon.dir / "own.log.1"), "after"); }));
     CHECK_FALSE(exists(daemon.dir / "own.log"));
 }

@@ -215,9 +215,10 @@ TEST_CASE("S3 descriptor 2 is the launcher's until ready, then the log") {
 TEST_CASE("S3 fail() after ready goes to the log, with its status") {
     const Victim daemon;
     const Outcome launcher =
-        daemon.start({"by-hand=1", "open", "ready", "sleep=100", "fail=much too late,6"});
+        daemon.start({"by-hand=1", "open", "ready", daemon.gate(), "fail=much too late,6"});
     check_started(daemon, launcher);
     const pid_t pid = daemon.pid();
+    daemon.let_go();
     CHECK(ended(pid) == 6);
     CHECK(contains(slurp(daemon.log), "much too late"));
     CHECK_FALSE(exists(daemon.pidfile));
@@ -279,10 +280,11 @@ TEST_CASE("S4 zero is no limit") {
 TEST_CASE("S4 the channel is looked at before the clock") {
     const Victim daemon;
     Running launcher(daemon.launch({"ready-timeout=3000", "by-hand=1", "say=no", "open", "say=open",
-                                    "sleep=300", "ready", "say=done", "wait"}));
+                                    daemon.gate(), "ready", "say=done", "wait"}));
     const Clock::time_point began = Clock::now();
     REQUIRE(daemon.logs("open"));
     launcher.signal(SIGSTOP);  // a laptop that sleeps, a shell's Ctrl-Z
+    daemon.let_go();
     REQUIRE(daemon.logs("done"));
     eventually([&] { return Clock::now() > began + Millis(3500); });
     launcher.signal(SIGCONT);
@@ -313,13 +315,14 @@ TEST_CASE("S5 relative paths are meant from the caller's directory") {
 
 TEST_CASE("S5 a relative log is found again when it is re-opened") {
     const Victim daemon;
-    Launch launch = daemon.launch({"stdout=r.log", "stderr=null", "open", "say=up", "sleep=300",
+    Launch launch = daemon.launch({"stdout=r.log", "stderr=null", "open", "say=up", daemon.gate(),
                                    "reopen", "say=after", "wait"});
     launch.directory = daemon.dir.path();
     check_started(daemon, run(launch));
     const std::string log = daemon.dir / "r.log";
     REQUIRE(eventually([&] { return contains(slurp(log), "up"); }));
     REQUIRE(rename(log.c_str(), (log + ".1").c_str()) == 0);
+    daemon.let_go();
     CHECK(eventually([&] { return contains(slurp(log), "after"); }));
 }
 
@@ -504,8 +507,9 @@ TEST_CASE("D3 a second start() only tells the role") {
 
 TEST_CASE("D3 close() keeps the lock: a file that was linked elsewhere stays locked") {
     const Victim daemon;
-    check_started(daemon, daemon.start({"open", "sleep=300", "close", "say=closed", "wait"}));
+    check_started(daemon, daemon.start({"open", daemon.gate(), "close", "say=closed", "wait"}));
     const Descriptor file = open_file(daemon.pidfile, O_RDONLY);
+    daemon.let_go();
     REQUIRE(daemon.logs("closed"));
     CHECK_FALSE(lock(file, true));
 }
@@ -513,14 +517,15 @@ TEST_CASE("D3 close() keeps the lock: a file that was linked elsewhere stays loc
 TEST_CASE("D3 close() removes the PID file once and does nothing else") {
     const Victim daemon;
     const Outcome launcher =
-        daemon.start({"open", "remember", "sleep=100", "close", "role", "say=closed",
-                      "say-err=still here", "sleep=300", "close", "say=again", "wait"});
+        daemon.start({"open", "remember", "close", "role", "say=closed", "say-err=still here",
+                      daemon.gate(), "close", "say=again", "wait"});
     CHECK(launcher.status == 0);
     REQUIRE(daemon.logs("closed"));
     CHECK_FALSE(exists(daemon.pidfile));
     CHECK(daemon.logs("still here"));  // no stream was closed
     // Whoever starts now owns the path: the second close() must not take it from him.
     daemon.dir.file("d.pid", "4711\n");
+    daemon.let_go();
     CHECK(daemon.logs("again"));
     CHECK(slurp(daemon.pidfile) == "4711\n");
 }

@@ -430,11 +430,12 @@ TEST_CASE("Step 17 ready() with the launcher gone: no SIGPIPE death, the file is
     const Victim daemon;
     const std::string file = daemon.dir / "at-exit";
     Running launcher(daemon.launch(
-        {"by-hand=1", "open", "say=up", "sleep=300", "ready", "say=still here", "wait"}));
+        {"by-hand=1", "open", "say=up", daemon.gate(), "ready", "say=still here", "wait"}));
     REQUIRE(daemon.logs("up"));
     const pid_t pid = daemon.pid();
     launcher.signal(SIGKILL);
     launcher.finish();
+    daemon.let_go();
     const int status = ended(pid);
     CHECK(status != 128 + SIGPIPE);
     CHECK(status != not_ended);
@@ -516,8 +517,10 @@ TEST_CASE("Step 19 a jailed daemon too: emptied, not left with its number") {
 TEST_CASE("Step 19 the exit status is kept, and the file is gone, however main ends") {
     const Victim daemon;
     for (const char* end : {"return=7", "exit=7"}) {
-        check_started(daemon, daemon.start({"open", "sleep=100", end}));
-        CHECK(ended(daemon.pid()) == 7);
+        check_started(daemon, daemon.start({"open", daemon.gate(end), end}));
+        const pid_t pid = daemon.pid();
+        daemon.let_go(end);
+        CHECK(ended(pid) == 7);
         CHECK_FALSE(exists(daemon.pidfile));
     }
 }

@@ -343,10 +343,11 @@ TEST_CASE("S13 a launcher killed before ready leaves no daemon and no PID file")
 
 TEST_CASE("S13 a kept launcher killed before ready leaves neither daemon nor intermediate") {
     const Victim daemon;
-    Running launcher(daemon.launch({"by-hand=1", "try", "say=up", "sleep=300", "ready", "wait"}));
+    Running launcher(daemon.launch({"by-hand=1", "try", "say=up", daemon.gate(), "ready", "wait"}));
     REQUIRE(daemon.logs("up"));
     launcher.signal(SIGKILL);
     launcher.finish();
+    daemon.let_go();
     CHECK(eventually([] { return descendants().empty(); }));
     CHECK_FALSE(exists(daemon.pidfile));
 }

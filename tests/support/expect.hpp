@@ -57,6 +57,11 @@ struct Daemon {
 
 struct Victim : Daemon {
     Victim() : Daemon("victim") {}
+    // A word at which it waits until the test lets it go on.
+    std::string gate(const std::string& number = "") const {
+        return "await=" + (dir / "go") + number;
+    }
+    void let_go(const std::string& number = "") const { dir.file("go" + number, ""); }
 };
 
 inline std::string value_in(const std::string& text, const std::string& key) {

@@ -302,11 +302,22 @@ int act_of_start(DaemonContext& context, const std::string& act, const std::stri
     return go_on;
 }
 
+// Until the test has made that file: what it does before is not a matter of time.
+int await_file(const std::string& path) {
+    for (int round = 0; round < 60000; ++round) {
+        if (access(path.c_str(), F_OK) == 0) return go_on;
+        std::this_thread::sleep_for(milliseconds(1));
+    }
+    return 97;
+}
+
 int act_of_process(DaemonContext& context, const std::string& act, const std::string& value) {
     if (act == "wait") pause_for_ever();
     if (act == "wait-term") return wait_for_term(context);
     if (act == "sleep")
         std::this_thread::sleep_for(milliseconds(number(value)));
+    else if (act == "await")
+        return await_file(value);
     else if (act == "return")
         return static_cast<int>(number(value));
     else if (act == "exit")
