@@ -120,6 +120,8 @@ inline void check_failed(const Daemon& daemon, const Outcome& launcher, int stat
 inline void check_ends(const Daemon& daemon, int status = 0) {
     const pid_t pid = daemon.pid();
     REQUIRE(pid > 1);
+    // Before its SignalHandler has taken over SIGTERM would end it too, but not with 0.
+    if (status == 0) REQUIRE(eventually([pid] { return has(facts(pid).caught, SIGABRT); }));
     send_signal(pid, SIGTERM);
     CHECK(ended(pid) == status);
     CHECK_FALSE(exists(daemon.pidfile));
