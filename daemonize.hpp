@@ -5775,12 +5775,15 @@ bool create_suspended(Birthplace& place, Child& child) {
     info.lpAttributeList = attributes.get();
     PROCESS_INFORMATION made;
     std::memset(&made, 0, sizeof made);
-    if (!::CreateProcessW(place.program.c_str(), &place.command[0], nullptr, nullptr,
-                          inherits ? TRUE : FALSE,
-                          place.flags | CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT |
-                              CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP,
-                          place.environment, place.directory, &info.StartupInfo, &made))
-        return false;
+    const auto create = [&] {
+        return ::CreateProcessW(place.program.c_str(), &place.command[0], nullptr, nullptr,
+                                inherits ? TRUE : FALSE,
+                                place.flags | CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT |
+                                    CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP,
+                                place.environment, place.directory, &info.StartupInfo, &made) != 0;
+    };
+    // wine loses one process in some thousands at its birth, and has this error for it.
+    if (!create() && (::GetLastError() != ERROR_INTERNAL_ERROR || !create())) return false;
     child.process = owned(made.hProcess);
     child.thread = owned(made.hThread);
     child.pid = made.dwProcessId;

@@ -178,8 +178,13 @@ Running::Running(const Launch& launch) : launch_(launch) {
     PROCESS_INFORMATION made = {};
     began_ = GetTickCount();
     const std::wstring directory = wide(launch.directory);
-    if (CreateProcessW(nullptr, &command[0], nullptr, nullptr, TRUE, CREATE_SUSPENDED, nullptr,
-                       directory.empty() ? nullptr : directory.c_str(), &info, &made)) {
+    const auto create = [&] {
+        return CreateProcessW(nullptr, &command[0], nullptr, nullptr, TRUE, CREATE_SUSPENDED,
+                              nullptr, directory.empty() ? nullptr : directory.c_str(), &info,
+                              &made) != 0;
+    };
+    // wine loses one process in some thousands at its birth: see create_suspended() in the header.
+    if (create() || (GetLastError() == ERROR_INTERNAL_ERROR && create())) {
         if (launch.job) AssignProcessToJobObject(launch.job, made.hProcess);
         ResumeThread(made.hThread);
         CloseHandle(made.hThread);
