@@ -34,13 +34,14 @@ NEEDS_SECCOMP := $(BUILD)/deny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test suite subject examples bench bench-candidate fuzz install clean \
-        cross windows subject-windows test-windows bench-windows
+        coverage cross windows subject-windows test-windows bench-windows
 
 help:
 	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
 	@echo
 	@echo '  make demo             a real daemon: started, looked at, rotated, stopped (seconds)'
 	@echo '  make test             the suite; TESTS="P1*" for some of it, JOBS=1 one by one'
+	@echo '  make coverage         which lines of the header the suite runs, by clang (minutes)'
 	@echo '  make examples         the programs of examples/, into $(BUILD)/'
 	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
 	@echo '  make fuzz             odd inputs to what reads text, FUZZ_SECONDS=$(FUZZ_SECONDS)'
@@ -92,6 +93,19 @@ test:
 	@sh tests/need.sh libseccomp '$(COMPILE)'
 	@$(MAKE) --no-print-directory -j $(JOBS) suite
 	@sh tests/run.sh '$(BUILD)' '$(JOBS)' '$(TESTS)'
+
+# ---- What the suite runs ------------------------------------------------------------------------
+# By clang: counts that are in a file at once (%c) and outlive _exit and SIGKILL. Its path is a part
+# of the program, since some programs are started without an environment.
+
+COV       := $(BUILD)/coverage
+COV_FLAGS := -O0 -g1 -fcoverage-mapping -fprofile-update=atomic \
+             -mllvm -runtime-counter-relocation \
+             -fprofile-instr-generate=%c$(abspath $(COV))/prof/%m.profraw -Qunused-arguments
+
+coverage:
+	+@sh tests/coverage.sh '$(COV)' '$(JOBS)' '$(TESTS)' $(MAKE) --no-print-directory -j $(JOBS) \
+	    suite BUILD='$(COV)' CXX=clang++ CXXFLAGS='$(COV_FLAGS)'
 
 # ---- Inputs that no test would think of ---------------------------------------------------------
 

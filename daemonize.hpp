@@ -3258,7 +3258,7 @@ int list_groups(int (*call)(const char*, T, T*, int*), const std::string& user, 
         if (call(user.c_str(), static_cast<T>(gid), reinterpret_cast<T*>(out.data()), &count) != -1)
             break;
         count = static_cast<int>(out.size());
-        if (count > 65536) return -1;
+        if (count >= 65536) return -1;  // no kernel takes more
     }
     out.resize(static_cast<std::size_t>(count));
     return 0;

@@ -175,12 +175,34 @@ TEST_CASE("Section 7: the false friends of the table detach") {
     CHECK(detaches(seen));
 }
 
+TEST_CASE("S1 text from outside is quoted in one line, and no more than sixty letters of it") {
+    const auto quoted = [](const std::string& text) { return pure::join({pure::quote(text)}); };
+    CHECK(quoted("") == "''");
+    CHECK(quoted(std::string("a\n\\'\x7f\0", 6)) == "'a\\x0a\\x5c\\x27\\x7f\\x00'");
+    CHECK(quoted(std::string(60, 'x')) == "'" + std::string(60, 'x') + "'");
+    CHECK(quoted(std::string(61, 'x')) == "'" + std::string(60, 'x') + "'...");
+}
+
+TEST_CASE("E4 each condition has a text of its own, and a number that is none has one too") {
+    std::vector<std::string> texts;
+    for (int value = 1; value <= static_cast<int>(daemonize::errc::drop_incomplete); ++value) {
+        const std::error_code code = make_error_code(static_cast<daemonize::errc>(value));
+        CHECK(&code.category() == &daemonize::category());
+        for (const std::string& other : texts) CHECK(code.message() != other);
+        texts.push_back(code.message());
+        CHECK(code.message() != "unknown condition");
+    }
+    CHECK(make_error_code(static_cast<daemonize::errc>(999)).message() == "unknown condition");
+}
+
 TEST_CASE("L4 a path as the jail calls it") {
     CHECK(pure::inside("/var/log/a", "") == "/var/log/a");
     CHECK(pure::inside("/jail/log/a", "/jail") == "/log/a");
     CHECK(pure::inside("/jail/log/a", "/jail/") == "/log/a");
     CHECK(pure::inside("/jail", "/jail") == "/");
     CHECK(pure::inside("/jailbreak/a", "/jail").empty());
+    CHECK(pure::inside("/jail/../a", "/jail").empty());  // who knows where
+    CHECK(pure::inside("/jail/a/..", "/jail").empty());
     CHECK(pure::inside("/var/log/a", "/jail").empty());
     CHECK(pure::inside("/a", "/") == "/a");
 }

@@ -1,10 +1,11 @@
 // An older or a stricter kernel: the named system calls fail with the named error.
 //
-//   deny NAME:ERROR[:FIRST_ARGUMENT]... -- program [arguments]
+//   deny NAME:ERROR[:VALUE[:INDEX]]... -- program [arguments]
 //
-// ERROR is a name or a number. With FIRST_ARGUMENT only calls with that value fail, as in
-// prctl:EINVAL:36 (PR_SET_CHILD_SUBREAPER). Names that this libseccomp or machine does not know are
-// left out: there the call cannot be made by that name either.
+// ERROR is a name or a number. With VALUE only calls with it as their first argument fail, as in
+// prctl:EINVAL:36 (PR_SET_CHILD_SUBREAPER), or as the one with that INDEX, counted from 0, as in
+// dup2:EIO:2:1. Names that this libseccomp or machine does not know are left out: there the call
+// cannot be made by that name either.
 #include <seccomp.h>
 #include <unistd.h>
 
@@ -44,7 +45,9 @@ bool deny(scmp_filter_ctx filter, const std::string& rule) {
     if (second == std::string::npos) return seccomp_rule_add(filter, action, call, 0) == 0;
     scmp_arg_cmp only;
     std::memset(&only, 0, sizeof only);
-    only.arg = 0;
+    const std::size_t third = rule.find(':', second + 1);
+    only.arg =
+        third == std::string::npos ? 0 : static_cast<unsigned>(std::atoi(rule.c_str() + third + 1));
     only.op = SCMP_CMP_MASKED_EQ;  // an int: what stands in the upper half is nobody's promise
     only.datum_a = 0xffffffffu;
     only.datum_b = static_cast<std::uint64_t>(std::strtol(rule.c_str() + second + 1, nullptr, 0));
@@ -58,12 +61,12 @@ int main(int argc, char** argv) {
     int i = 1;
     for (; i < argc && std::strcmp(argv[i], "--") != 0; ++i) {
         if (!deny(filter, argv[i])) {
-            std::fprintf(stderr, "deny: '%s' is not NAME:ERROR[:FIRST_ARGUMENT]\n", argv[i]);
+            std::fprintf(stderr, "deny: '%s' is not NAME:ERROR[:VALUE[:INDEX]]\n", argv[i]);
             return 2;
         }
     }
     if (i + 1 >= argc) {
-        std::fprintf(stderr, "usage: deny NAME:ERROR[:FIRST_ARGUMENT]... -- program [arguments]\n");
+        std::fprintf(stderr, "usage: deny NAME:ERROR[:VALUE[:INDEX]]... -- program [arguments]\n");
         return 2;
     }
     // Root keeps its set-uid programs: without privileges the kernel insists on no_new_privs.

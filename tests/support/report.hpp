@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -143,6 +144,14 @@ inline std::string umask_of_self() {
 inline std::string directory() {
     char text[4096];
     return getcwd(text, sizeof text) ? text : "?";
+}
+
+// From now on no descriptor of that number or above can be had.
+inline void limit_descriptors(long most) {
+    rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = static_cast<rlim_t>(most);
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(92);
 }
 
 inline std::string slurp(const std::string& path) {

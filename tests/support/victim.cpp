@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -330,7 +331,11 @@ int act_of_process(DaemonContext& context, const std::string& act, const std::st
         raise(static_cast<int>(number(value)));
     else if (act == "fork-pause")
         say("child=" + std::to_string(fork_and(pause_for_ever)));
-    else if (act == "fork-session")
+    else if (act == "raw-fork-pause") {  // behind the back of pthread_atfork()
+        const pid_t child = static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+        if (child == 0) pause_for_ever();
+        say("child=" + std::to_string(child));
+    } else if (act == "fork-session")
         say("child=" + std::to_string(fork_and([] {
                 setsid();
                 pause_for_ever();
@@ -364,9 +369,16 @@ int act_of_process(DaemonContext& context, const std::string& act, const std::st
         close(open(context.pidfile.c_str(), O_RDONLY | O_CLOEXEC));
     else if (act == "open-file")
         say("opened=" + std::to_string(open(value.c_str(), O_RDONLY)));
+    else if (act == "nofile")
+        report::limit_descriptors(number(value));
     else if (act == "handler")
         signal(static_cast<int>(number(value)), note_signal);
-    else if (act == "no-corpses") {
+    else if (act == "terminate-on") {
+        struct sigaction action;
+        std::memset(&action, 0, sizeof action);
+        action.sa_handler = DaemonContext::terminate;
+        sigaction(static_cast<int>(number(value)), &action, nullptr);
+    } else if (act == "no-corpses") {
         struct sigaction action;
         std::memset(&action, 0, sizeof action);
         action.sa_flags = SA_NOCLDWAIT;
@@ -426,6 +438,68 @@ int act_of_telling(DaemonContext& context, const std::string& act, const std::st
     return go_on;
 }
 
+void tell_held(const std::string& name, const daemonize::PidFile& file) {
+    say(name + "-held=" + std::to_string(file.is_held()) + " path=" + file.path());
+}
+
+// What becomes of a lock whose object is moved: it is held by one object, and once.
+void move_pid_file(const std::string& path) {
+    Error error;
+    daemonize::PidFile first(path), second(path + ".2");
+    first.acquire(daemonize::Duration(0), error);
+    daemonize::PidFile moved(std::move(first));
+    tell_held("first", first);
+    tell_held("moved", moved);
+    say("again=" + std::to_string(moved.acquire(daemonize::Duration(0), error)));
+    bool done = first.acquire(daemonize::Duration(0), error);
+    say("empty-acquire=" + std::to_string(done) + " " + report::describe(error));
+    error = Error();
+    const long pid = first.read(error);
+    say("empty-read=" + std::to_string(pid) + " " + report::describe(error));
+    first.release();
+    second = std::move(moved);
+    tell_held("second", second);
+}
+
+// One call after the other that takes a path.
+void ask_by_path(const std::string& path) {
+    const auto tell = [](const char* what, long result, const Error& error) {
+        say(std::string(what) + "=" + std::to_string(result) + " " + report::describe(error));
+    };
+    Error sent, stopped, read, acquired;
+    say("status text=" + daemonize::status(path).text);
+    const long did_send = daemonize::send(path, SIGUSR1, sent);
+    tell("send", did_send, sent);
+    const long did_stop = static_cast<long>(daemonize::stop(path, limit("0"), stopped));
+    tell("stop", did_stop, stopped);
+    daemonize::PidFile file(path);
+    const long did_read = file.read(read);
+    tell("read", did_read, read);
+    const long did_acquire = file.acquire(daemonize::Duration(0), acquired);
+    tell("acquire", did_acquire, acquired);
+}
+
+// The forms that throw, without `catch` before it: that print, and end the program.
+bool throwing_form(DaemonContext& context, const std::string& form, const std::string& value) {
+    if (form == "send-or-throw")
+        daemonize::send(value, SIGTERM);
+    else if (form == "stop-or-throw")
+        say("stopped=" + std::to_string(static_cast<int>(daemonize::stop(value))));
+    else if (form == "acquire-or-throw")
+        daemonize::PidFile(value).acquire();
+    else if (form == "read-or-throw")
+        say("read=" + std::to_string(daemonize::PidFile(value).read()));
+    else if (form == "default-or-throw")
+        say("default=" + daemonize::PidFile::default_path(value));
+    else if (form == "reopen-or-throw")
+        context.reopen_streams();
+    else if (form == "on-or-throw")
+        daemonize::SignalHandler().on(static_cast<int>(number(value)), daemonize::report_signal);
+    else
+        return false;
+    return true;
+}
+
 int act_of_others(const std::string& act, const std::string& value) {
     const Words parts = split(value, ',');
     const std::string path = parts[0], second = parts.size() > 1 ? parts[1] : "";
@@ -443,6 +517,12 @@ int act_of_others(const std::string& act, const std::string& value) {
         if (act == "acquire-hold" && got) pause_for_ever();
         file.release();
         say("held=" + std::to_string(file.is_held()) + " fds: " + report::open_descriptors());
+    } else if (act == "move-pidfile") {
+        move_pid_file(path);
+    } else if (act == "ask-empty-path") {
+        ask_by_path("");
+    } else if (act == "ask-path-nul") {
+        ask_by_path(std::string("/\0x", 3));
     } else if (act == "alone-or-fail") {  // until "alone-no-more", or the end
         only_one = new daemonize::PidFile(path);
         // A moment's patience: terminate removes the PID file just before it ends the process.
@@ -486,7 +566,7 @@ int throw_something(const std::string& what) {
 #endif
 }
 
-// start() and send() in their throwing forms: the text of what was caught.
+// The forms that throw: code and text of what was caught.
 int run_throwing(DaemonContext& context, const Words& words, std::size_t from) {
 #if VICTIM_EXCEPTIONS
     try {
@@ -517,10 +597,11 @@ int run(DaemonContext& context, const Words& words, std::size_t from) {
         if (key == "control") return control(context, value, words, i + 1);
         if (key == "catch") return run_throwing(context, words, i + 1);
         if (key == "throw") return throw_something(value);
-        if (key == "send-or-throw") {
-            daemonize::send(value, SIGTERM);
-            continue;
+        if (key == "move-context") {  // the rest with what it was moved into
+            DaemonContext moved(std::move(context));
+            return run(moved, words, i + 1);
         }
+        if (throwing_form(context, key, value)) continue;
         if (set_path(context, key, value) || set_number(context, key, value) ||
             set_list(context, key, value))
             continue;

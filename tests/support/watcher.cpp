@@ -34,6 +34,7 @@ using std::chrono::milliseconds;
 using Words = std::vector<std::string>;
 
 pthread_t main_thread;
+void plain_function(int signum) { say("function=" + std::to_string(signum)); }
 int counted[65];
 
 std::string where() { return pthread_equal(pthread_self(), main_thread) ? "main" : "other"; }
@@ -55,6 +56,8 @@ struct Watcher {
         if (text == "terminate") return daemonize::terminate_signal;
         if (text == "report") return daemonize::report_signal;
         if (text == "sig-ign") return SIG_IGN;  // as a user of <csignal> would write it
+        if (text == "sig-dfl") return SIG_DFL;
+        if (text == "function") return plain_function;
         if (text == "stop") return [this](int) { signals->stop(); };
         if (text == "count") return [](int signum) { ++counted[signum]; };
         if (text == "allocate")  // what no asynchronous handler may do
@@ -66,6 +69,11 @@ struct Watcher {
             return [this](int signum) {
                 say("first=" + std::to_string(signum));
                 assign(signum, [](int n) { say("second=" + std::to_string(n)); });
+            };
+        if (text == "set-reload")
+            return [this](int) {
+                signals->reload = daemonize::report_signal;
+                say("assigned");
             };
         if (text == "default-term")
             return [this](int) {
@@ -227,6 +235,8 @@ bool act_of_process(Watcher& w, const std::string& act, const std::string& value
         signal(static_cast<int>(number(value)), [](int) {});
     else if (act == "ignore-now")
         signal(static_cast<int>(number(value)), SIG_IGN);
+    else if (act == "nofile")
+        report::limit_descriptors(number(value));
     else if (act == "counted")
         say("counted=" + std::to_string(counted[number(value)]));
     else if (act == "threads-of-self") {
@@ -307,6 +317,12 @@ bool act_of_setup(Watcher& w, const std::string& act, const std::string& value) 
             if (!w.handler().on(signum, w.made(parts[1]), error))
                 say("on=0 " + report::describe(error));
         }
+    } else if (act == "on-itself") {  // by on(), also where there is a field for it
+        const Words parts = split(value, ':');
+        Error error;
+        const Handler what = (w.handler(), w.made(parts[1]));
+        if (!w.handler().on(static_cast<int>(number(parts[0])), what, error))
+            say("on=0 " + report::describe(error));
     } else if (act == "try-on") {
         Error error;
         const bool done =
