@@ -4186,13 +4186,18 @@ bool open_log(const Stream& stream, int which, const Plan* owner, Handle& out, E
         errno = EISDIR;
         return refused(error, "cannot open", pure::path(path));
     }
-    if (created && ::fchmod(file.fd(), 0640) != 0)
-        return refused(error, "cannot set the mode of", pure::path(path));
-    if (created && owner && root && owner->drops &&
-        ::fchown(file.fd(),
-                 owner->sets_uid ? static_cast<uid_t>(owner->new_uid) : static_cast<uid_t>(-1),
-                 static_cast<gid_t>(owner->new_gid)) != 0)
-        return refused(error, "cannot give away", pure::path(path));
+    const bool given = owner && root && owner->drops;
+    const uid_t uid =
+        given && owner->sets_uid ? static_cast<uid_t>(owner->new_uid) : static_cast<uid_t>(-1);
+    const bool has_mode = !created || ::fchmod(file.fd(), 0640) == 0;
+    if (!has_mode ||
+        (created && given && ::fchown(file.fd(), uid, static_cast<gid_t>(owner->new_gid)) != 0)) {
+        const int cause = errno;
+        ::unlink(path.c_str());  // else the next start would take it for somebody's, as it is
+        errno = cause;
+        return refused(error, has_mode ? "cannot give away" : "cannot set the mode of",
+                       pure::path(path));
+    }
     if (stream.truncates() && S_ISREG(st.st_mode) && which != 0 && ::ftruncate(file.fd(), 0) != 0)
         return refused(error, "cannot empty", pure::path(path));
     const int status = ::fcntl(file.fd(), F_GETFL);

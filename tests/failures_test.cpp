@@ -185,6 +185,21 @@ TEST_CASE("E3 S14 a step of a drop or of a jail that fails: one line, nothing le
     });
 }
 
+TEST_CASE("L2 a new log that cannot be given away is not left: the next start gives it away") {
+    NEEDS_ROOT();
+    NEEDS_DENY();
+    const Victim daemon;
+    for (const char* call : {"fchown:EPERM", "fchmod:EPERM"}) {
+        const Strings words = daemon.words("", {"pidfile=", "user=nobody", "open", "wait"});
+        const Outcome refused = run(Launch(denied({call}, words)));
+        INFO(refused.text());
+        CHECK(refused.status == 1);
+        CHECK_FALSE(exists(daemon.log));
+    }
+    REQUIRE(daemon.start({"user=nobody", "open", "wait"}).status == 0);
+    CHECK(stat_of(daemon.log).st_uid == nobody);
+}
+
 TEST_CASE("E3 S14 the second of a step's calls fails: one line, nothing left") {
     NEEDS_STRACE();
     SKIP_UNLESS(!sanitized(), "a sanitizer makes calls of its own, and looks for leaks by ptrace");
