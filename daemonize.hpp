@@ -7060,7 +7060,7 @@ void leave(int status) noexcept { ::_exit(status); }
 
 // CHANGELOG
 //
-//     1.0.0  2026-11-20  The first.
+//     1.0.0  2026-11-29  The first.
 //
 // LICENCE
 //

@@ -326,18 +326,6 @@ TEST_CASE("S5 a relative log is found again when it is re-opened") {
     CHECK(eventually([&] { return contains(slurp(log), "after"); }));
 }
 
-TEST_CASE("S6 text in stdio's buffers appears once, and atexit handlers run once") {
-    const Daemon daemon;
-    const std::string file = daemon.dir / "at-exit";
-    const Outcome launcher = daemon.start({"--say", "waiting text", "--atexit-file", file});
-    check_started(daemon, launcher);
-    CHECK(count(launcher.out, "waiting text") == 1);
-    CHECK_FALSE(exists(file));
-    check_ends(daemon);
-    CHECK(slurp(file) == "A\n");
-    CHECK_FALSE(contains(slurp(daemon.log), "waiting"));
-}
-
 TEST_CASE("S6 a failing start runs no handler and repeats no text") {
     const Victim daemon;
     const std::string file = daemon.dir / "at-exit";
