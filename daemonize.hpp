@@ -365,8 +365,9 @@ public:
     // of them; or the system's (no descriptors left): then nothing is taken.
     void start();
     bool start(Error& error) noexcept;
-    // Idempotent; restores what was there, if it is still ours. Drops what was not waited for. Also
-    // from a callback: the wait that runs it then returns.
+    // Idempotent; restores what was there, if it is still ours. Drops what was not waited for, but
+    // for signal_map's callbacks, which the next SignalHandler runs. Also from a callback: the wait
+    // that runs it then returns.
     void stop() noexcept;
 
     // The waits run the callbacks of what has come, and return the number of a signal that is to
@@ -554,8 +555,8 @@ int control(int argc, char** argv, DaemonContext& context,
 
 // ---- Service manager: sd_notify(3); without a manager nothing happens ---------------------------
 
-// READY, STOPPING, RELOADING, MAINPID and WATCHDOG are said by ready(), close() and the waits. A
-// manager that does not read is waited for, for a second each time.
+// READY, STOPPING, RELOADING, MAINPID and WATCHDOG are said by ready() (if it detaches by the
+// launcher), close() and the waits. A manager that does not read is waited for, a second each time.
 bool notify(const std::string& assignments) noexcept;  // "STATUS=..."; false: nobody was told
 // How often an event loop of your own has to say notify("WATCHDOG=1"): half of what the manager
 // allows; no_limit: it does not ask for it.
@@ -1083,7 +1084,7 @@ long parse_number(const std::string& text, std::string& why) {
 long parse_pid(const std::string& text, std::string& why) {
     const long number = parse_number(text, why);
     if (number != 1) return number;
-    why = "it holds 1, which is never signalled: if that is the daemon, end its container";
+    why = "it holds 1, no PID of a daemon";
     return 0;
 }
 
@@ -1125,8 +1126,12 @@ std::string unproven_text(Verdict verdict, const os::Found& found, long pid,
                 return join({holds, ", but its daemon lives in another PID namespace"});
             return join({holds, ", but ", process(found.owner),
                          " has entered itself: another PID namespace, or somebody wrote to it"});
-        case Verdict::invalid:
-            return "locked, but " + why;
+        case Verdict::invalid: {
+            std::string ignored;
+            const bool first = parse_number(found.text, ignored) == 1;
+            return join({"locked, but ", why,
+                         first ? ": process 1 is never signalled; end its container" : ""});
+        }
         default:
             return why;
     }
@@ -1474,8 +1479,12 @@ bool acquire(os::Lock& lock, Duration wait, os::SignalHold& hold, Error& error) 
             // In slices: a holder may release the lock and live on.
             const Duration left = holder_deadline.left();
             const os::Deadline slice(left < Duration(50) ? left : Duration(50));
-            if (os::open_process(pid, entry, gone) && os::daemon_of(entry, daemon, gone) &&
-                !os::await_end(daemon, slice) && holder_deadline.over())
+            const bool open =
+                os::open_process(pid, entry, gone) && os::daemon_of(entry, daemon, gone);
+            // Where a lock proves nobody, the number may be one that was left behind.
+            if (!open && patience_deadline.over())
+                return refuse(found, verdict, pid, why, lock.path, error);
+            if (open && !os::await_end(daemon, slice) && holder_deadline.over())
                 return pure::fail(
                     error, errc::timed_out, "cannot lock", pure::path(lock.path),
                     {pure::process(daemon.pid), " still holds it after ", pure::span(wait)});
@@ -1559,8 +1568,9 @@ bool require_holder(const std::string& path, Wanted wanted, const char* step, Ho
         case pure::Verdict::proven:
             break;
         case pure::Verdict::invalid:
-            return pure::fail(error, errc::invalid_pid_file, step, pure::path(path),
-                              {"locked, but ", holder.why});
+            return pure::fail(
+                error, errc::invalid_pid_file, step, pure::path(path),
+                {pure::unproven_text(holder.verdict, holder.found, holder.pid, holder.why)});
         case pure::Verdict::garbage:  // nobody holds it: what stands in it is only said
             return pure::fail(error, errc::not_running, step, pure::path(path),
                               {"not running (", holder.why, ")"});
@@ -1788,6 +1798,7 @@ bool make_plan(const DaemonContext& c, Detach wish, bool kept, os::Plan& plan, E
     if (!check_supported(c, error) || !check_paths(c, error) || !check_values(c, error))
         return false;
     static_cast<DaemonOptions&>(plan) = c;
+    plan.privileged = nullptr;  // the caller's runs; what it holds is not to be kept alive here
     if (plan.umask == -1) plan.umask = 027;
     plan.streams[0] = c.standard_input;
     plan.streams[1] = c.standard_output;
@@ -2166,6 +2177,7 @@ int Watch::wait(const os::Deadline& deadline, std::intptr_t input) {
     }
     const Duration interval = os::watchdog();
     for (;;) {
+        const bool late = deadline.over();  // asked first: who comes in time is still served
         if (!sync(error)) raise_error(error);
         const int signum = next();    // before the wake is read: nothing stands in its way
         if (!started) return signum;  // a callback may call stop()
@@ -2179,6 +2191,7 @@ int Watch::wait(const os::Deadline& deadline, std::intptr_t input) {
         const int ready = os::wait_any(handles, count, watched ? watchdog_due : deadline);
         if (ready == -1 && deadline.over()) return no_signal;
         if (ready == 1 && !any_pending()) return no_signal;
+        if (late) return no_signal;  // also where a callback keeps its own signal pending
     }
 }
 
@@ -2329,7 +2342,7 @@ int Control::restart() const {
     os::Plan trial;  // what cannot even begin is no reason to end what runs
     if (!is_free && !make_plan(context, context.detach_process, false, trial, error)) {
         complain(error.text);
-        return exit_code_of(error, 1);
+        return error.code == errc::unsupported ? 3 : 1;  // as start would
     }
     const int stopped = is_free ? 0 : stop();
     return stopped == 0 ? start(context.detach_process) : stopped;
@@ -2922,7 +2935,9 @@ Stopped stop_holder(const std::string& path, Holder& holder, Duration limit, Err
         look_again(path, holder);
         killed = os::end_process(holder.daemon);
         // A corpse that nobody collects has no lock; where nothing else tells, that does.
-        if (!os::await_end(holder.daemon, os::Deadline(after_kill)) && !is_free(path, holder)) {
+        const bool told = holder.daemon.handle || holder.daemon.born != 0;
+        if (!os::await_end(holder.daemon, os::Deadline(after_kill)) &&
+            (told || !is_free(path, holder))) {
             pure::fail(error, errc::timed_out, "cannot stop", process,
                        {"it has not ended ", pure::span(after_kill), " after it was killed"});
             return Stopped::failed;
@@ -3363,19 +3378,13 @@ bool read_kinfo(long pid, struct kinfo_proc& info) {
     return ::sysctl(name, 4, &info, &size, nullptr, 0) == 0 && size == sizeof info;
 }
 
-// Microseconds of the wall clock.
 unsigned long long as_microseconds(const struct timeval& time) {
     return static_cast<unsigned long long>(time.tv_sec) * 1000000U +
            static_cast<unsigned long long>(time.tv_usec);
 }
 
-long long age_of(unsigned long long born) {
-    struct timeval now;
-    if (::gettimeofday(&now, nullptr) != 0) return 0;
-    return (static_cast<long long>(as_microseconds(now)) - static_cast<long long>(born)) / 1000;
-}
-
 #if defined(__APPLE__)
+// Microseconds of the wall clock, as it was when the process began.
 Stat read_stat(long pid) {
     Stat stat;
     struct kinfo_proc info;
@@ -3387,6 +3396,12 @@ Stat read_stat(long pid) {
     return stat;
 }
 
+long long age_of(unsigned long long born) {
+    struct timeval now;
+    if (::gettimeofday(&now, nullptr) != 0) return 0;
+    return (static_cast<long long>(as_microseconds(now)) - static_cast<long long>(born)) / 1000;
+}
+
 long count_threads() {
     struct proc_taskinfo info;
     const int size = static_cast<int>(sizeof info);
@@ -3395,15 +3410,27 @@ long count_threads() {
                : 0;
 }
 #else
+// Microseconds since the system was booted: the kernel adds the time of the boot, which changes
+// whenever the clock is set, and would make another process of the same one.
 Stat read_stat(long pid) {
     Stat stat;
     struct kinfo_proc info;
-    if (!read_kinfo(pid, info)) return stat;
+    struct timeval boot;
+    int name[2] = {CTL_KERN, KERN_BOOTTIME};
+    std::size_t size = sizeof boot;
+    if (!read_kinfo(pid, info) || ::sysctl(name, 2, &boot, &size, nullptr, 0) != 0) return stat;
     stat.there = true;
     stat.is_zombie = info.ki_stat == SZOMB;
     stat.parent = static_cast<long>(info.ki_ppid);
-    stat.born = as_microseconds(info.ki_start);
+    stat.born = as_microseconds(info.ki_start) - as_microseconds(boot);
     return stat;
+}
+
+long long age_of(unsigned long long born) {
+    struct timespec now;
+    if (::clock_gettime(CLOCK_MONOTONIC, &now) != 0) return 0;
+    const long long since_boot = static_cast<long long>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
+    return since_boot - static_cast<long long>(born / 1000);
 }
 
 long count_threads() {
@@ -4551,7 +4578,8 @@ bool destroy(Launch& launch) {
     // A launcher without CAP_KILL may not end a daemon that has dropped to another user.
     const bool spared = launch.daemon && (attended || !launch.stays) &&
                         ::kill(launch.daemon, SIGKILL) != 0 && errno == EPERM;
-    const Deadline deadline{spared ? Duration(0) : after_kill};
+    // A daemon that has said that it failed is ending by itself.
+    const Deadline deadline{spared ? patience : after_kill};
     bool gone = !attended || !launch.daemon || await_attended(launch, deadline);
     ::kill(launch.leader, SIGKILL);
     ::kill(-launch.leader, SIGKILL);
@@ -4561,7 +4589,7 @@ bool destroy(Launch& launch) {
         if (launch.watch) await_input(launch.watch, deadline);
         gone = reap_within(launch.daemon, deadline, leader_left, launch.leader);
     }
-    gone = reap_within(-launch.leader, deadline, leader_left, launch.leader) && gone;
+    reap_within(-launch.leader, deadline, leader_left, launch.leader);
     if (leader_left) reap(launch.leader);
     return gone;
 }

@@ -1206,14 +1206,21 @@ TEST_CASE("C2 a process that does not end when it is killed: said so after five 
     NEEDS_DENY();
     const Victim daemon;
     check_started(daemon, daemon.start({"open", "wait"}));
-    const Outcome said = run(
-        denied({"pidfd_send_signal:DONE"}, {program("victim"), "stop=" + daemon.pidfile + ",100"}));
+    const pid_t pid = daemon.pid();
+    Running stop(Launch(denied({"pidfd_send_signal:DONE"},
+                               {program("victim"), "stop=" + daemon.pidfile + ",300"})));
+    // Its file is no sign of life: a daemon may remove that first.
+    REQUIRE(eventually([&] {
+        return link_of(stop.pid(), "exe") == program("victim") && facts(stop.pid()).state == 'S';
+    }));
+    REQUIRE(rename(daemon.pidfile.c_str(), (daemon.dir / "away").c_str()) == 0);
+    const Outcome said = stop.finish();
     INFO(said.text());
     CHECK(contains(said.out, "stopped=failed error=timed_out text=cannot stop process " +
-                                 std::to_string(daemon.pid()) +
+                                 std::to_string(pid) +
                                  ": it has not ended 5 s after it was killed"));
     CHECK(said.took >= Millis(5000));
-    CHECK(is_locked(daemon.pidfile));
+    CHECK(is_locked(daemon.dir / "away"));
 }
 
 // ---- The service manager ------------------------------------------------------------------------

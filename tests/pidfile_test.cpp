@@ -699,6 +699,20 @@ TEST_CASE("P8 acquire with a limit gets the lock of a holder that releases it an
     CHECK(alive(holder.pid()));
 }
 
+TEST_CASE("P8 acquire with a limit comes back from a lock whose number is nobody's") {
+    const Scratch dir;
+    Running gone(Launch({"true"}));
+    gone.finish();  // the harness has collected it: the number is free
+    const std::string file = dir.file("d.pid", std::to_string(gone.pid()) + "\n");
+    const Descriptor held = open_file(file, O_RDWR);
+    REQUIRE(lock(held));
+    const Outcome said = run(Launch({program("victim"), "acquire=" + file + ",300"}));
+    INFO(said.text());
+    CHECK_FALSE(said.timed_out);
+    CHECK(contains(said.out, "acquired=0"));
+    CHECK(said.took < Millis(10000));
+}
+
 TEST_CASE("P8 acquire with a limit says so when it is over, and who holds the file") {
     const Victim daemon;
     Running holder(Launch({program("victim"), "acquire-hold=" + daemon.pidfile}));

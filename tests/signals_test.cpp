@@ -181,6 +181,15 @@ TEST_CASE("G3 a callback does not end a wait; the limit holds") {
     CHECK(to_long(value_in(said.out, "ms")) >= 600);
 }
 
+TEST_CASE("G3 the limit holds also where a callback keeps its own signal pending") {
+    const Outcome said =
+        run(watcher({"on=10:again", "start", "raise=10", "wait-for=200", "poll", "say=done"}));
+    INFO(said.text());
+    CHECK_FALSE(said.timed_out);
+    CHECK(count(said.out, "got=0") == 2);
+    CHECK(said.took < Millis(10000));
+}
+
 TEST_CASE("G3 the waits without a signal: their time, and no more") {
     const Outcome said =
         run(watcher({"start", "wait-for=200", "say=next", "wait-until=200", "say=next", "poll"}));

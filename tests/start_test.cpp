@@ -272,6 +272,19 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("S2 S3 a launcher that may not kill leaves nothing of a start that fails by itself") {
+    NEEDS_ROOT();
+    const std::string bounds = "--bounding-set=-kill";
+    SKIP_UNLESS(run({{"setpriv", bounds, "true"}}).status == 0, "needs setpriv");
+    for (int round = 0; round < 5; ++round) {
+        const Daemon daemon;
+        check_failed(daemon,
+                     run(Launch(Strings{"setpriv", bounds, "--inh-caps=-kill"} +
+                                daemon.words("start", {"--user", "nobody", "--fail-init", "no"}))),
+                     1, {"subject: no\n"});
+    }
+}
+
 TEST_CASE("S4 zero is no limit") {
     const Daemon daemon;
     check_started(daemon, daemon.start({"--ready-timeout", "0", "--ready-delay-ms", "300"}));

@@ -60,6 +60,7 @@ struct Watcher {
         if (text == "function") return plain_function;
         if (text == "stop") return [this](int) { signals->stop(); };
         if (text == "count") return [](int signum) { ++counted[signum]; };
+        if (text == "again") return [](int signum) { raise(signum); };
         if (text == "allocate")  // what no asynchronous handler may do
             return [](int signum) {
                 std::vector<std::string> many(1000, std::string(100, 'x'));
