@@ -1532,6 +1532,8 @@ bool find_holder(const std::string& path, Wanted wanted, Holder& holder, Error& 
     const os::Deadline deadline(patience);
     Backoff backoff(deadline);
     for (;;) {
+        const bool late =
+            deadline.over();  // asked before the look, as wherever something is awaited
         if (!os::look(path, holder.found, error)) return false;
         holder.verdict = pure::judge(holder.found, holder.pid, holder.why);
         if (holder.verdict == pure::Verdict::proven) {
@@ -1545,14 +1547,14 @@ bool find_holder(const std::string& path, Wanted wanted, Holder& holder, Error& 
             if (open && os::look(path, again, error) && same_holder(holder.found, again) &&
                 pure::judge(again, pid, why) == pure::Verdict::proven && pid == holder.pid)
                 return true;
-            if (!open && gone && deadline.over()) {
+            if (!open && gone && late) {
                 error = gone;
                 return false;
             }
         } else if (holder.verdict != pure::Verdict::starting) {
             return true;
         }
-        if (deadline.over())
+        if (late)
             return holder.verdict != pure::Verdict::proven ||
                    pure::fail(error, errc::unproven_holder, "cannot find the daemon of",
                               pure::path(path), {"the file changed each time it was asked"});
@@ -2863,10 +2865,11 @@ bool await_unlocked(const std::string& path, const Holder& holder, const os::Dea
                     Error& error) {
     Backoff backoff(deadline);
     for (;;) {
+        const bool late = deadline.over();
         os::Found now;
         if (!os::look(path, now, error)) return false;
         if (is_free(now, holder)) return true;
-        if (deadline.over() || (now.owner > 0 && now.owner != holder.found.owner)) {
+        if (late || (now.owner > 0 && now.owner != holder.found.owner)) {
             const pure::Piece who =
                 now.owner > 0 ? pure::process(now.owner) : pure::Piece("another process");
             return pure::fail(
