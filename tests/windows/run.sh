@@ -30,8 +30,15 @@ WINEPREFIX=$(cd "$WINEPREFIX" && pwd)
 exec 9>"$WINEPREFIX.lock"
 if command -v flock >/dev/null; then flock 9; fi
 work=$(mktemp -d)
+# wine's server now and then loses a process that was killed when it was very young: it lives on, and
+# is known by the prefix in its environment.
 clean_up() {
     wineserver -k 2>/dev/null
+    for process in /proc/[0-9]*; do
+        [ "${process#/proc/}" != $$ ] || continue
+        grep -qzxF "WINEPREFIX=$WINEPREFIX" "$process/environ" 2>/dev/null || continue
+        kill -9 "${process#/proc/}" 2>/dev/null
+    done
     rm -rf "$work"
 }
 trap clean_up EXIT
