@@ -1532,8 +1532,7 @@ bool find_holder(const std::string& path, Wanted wanted, Holder& holder, Error& 
     const os::Deadline deadline(patience);
     Backoff backoff(deadline);
     for (;;) {
-        const bool late =
-            deadline.over();  // asked before the look, as wherever something is awaited
+        const bool late = deadline.over();  // before the look, as wherever something is awaited
         if (!os::look(path, holder.found, error)) return false;
         holder.verdict = pure::judge(holder.found, holder.pid, holder.why);
         if (holder.verdict == pure::Verdict::proven) {
@@ -1569,17 +1568,17 @@ bool require_holder(const std::string& path, Wanted wanted, const char* step, Ho
     switch (holder.verdict) {
         case pure::Verdict::proven:
             break;
-        case pure::Verdict::invalid:
-            return pure::fail(
-                error, errc::invalid_pid_file, step, pure::path(path),
-                {pure::unproven_text(holder.verdict, holder.found, holder.pid, holder.why)});
         case pure::Verdict::garbage:  // nobody holds it: what stands in it is only said
             return pure::fail(error, errc::not_running, step, pure::path(path),
                               {"not running (", holder.why, ")"});
+        case pure::Verdict::invalid:
         case pure::Verdict::starting:
         case pure::Verdict::elsewhere:
             return pure::fail(
-                error, errc::unproven_holder, step, pure::path(path),
+                error,
+                holder.verdict == pure::Verdict::invalid ? errc::invalid_pid_file
+                                                         : errc::unproven_holder,
+                step, pure::path(path),
                 {pure::unproven_text(holder.verdict, holder.found, holder.pid, holder.why)});
         default:
             return pure::fail(error, errc::not_running, step, pure::path(path), {"not running"});

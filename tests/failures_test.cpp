@@ -396,11 +396,12 @@ TEST_CASE("S13 a launcher killed between the daemon's ready and its own end leav
 TEST_CASE("E3 a signal that interrupts a system call of a start changes nothing") {
     NEEDS_STRACE();
     SKIP_UNLESS(!sanitized(), "no ptrace beside a sanitizer's");
-    for (const std::string call : {"flock", "recvfrom", "waitid", "wait4", "sendto"}) {
+    for (const std::string call : {"flock", "recvfrom", "waitid", "wait4", "sendto", "pwrite64"}) {
         INFO(call);
         const Daemon daemon;
         Strings command = injected(call, "error=EINTR:when=1");
-        const bool all = call == "sendto";  // it is the daemon's; strace then lives as long as that
+        // These are the daemon's; strace then lives as long as that.
+        const bool all = call == "sendto" || call == "pwrite64";
         if (!all) command.erase(command.begin() + 1);
         Running launcher(Launch(command + daemon.words("start")));
         CHECK(launcher.says("started as process "));
@@ -882,6 +883,8 @@ TEST_CASE("E1 each throwing form throws the code and the text of its other form"
         {"read=/no/such/d.pid", "read-or-throw=/no/such/d.pid", "errno:2"},
         {"read=/dev/null", "read-or-throw=/dev/null", "untrusted_pid_file"},
         {"default=a/b", "default-or-throw=a/b", "invalid_option"},
+        {"default=.", "default-or-throw=.", "invalid_option"},
+        {"default=..", "default-or-throw=..", "invalid_option"},
         {"send=/dev/null,15", "send-or-throw=/dev/null", "untrusted_pid_file"},
         {"send=/no/such/d.pid,15", "send-or-throw=/no/such/d.pid", "not_running"},
         {"stop=/dev/null,0", "stop-or-throw=/dev/null", "untrusted_pid_file"},

@@ -101,7 +101,9 @@ TEST_CASE("L1 in the target's directory root does not open what the target may n
     Strings words = daemon.words("start", {"--user", "nobody"});
     words[5] = daemon.dir.file("theirs/d.log", "root's own\n", 0600);
     give(place, nobody, nobody);
-    check_failed(daemon, run(words), 1, {"'" + words[5] + "'", "Permission denied"});
+    check_failed(daemon, run(words), 1,
+                 {"'" + words[5] + "'",
+                  "Permission denied (opened as user 'nobody', for the way to it is not root's"});
 }
 
 TEST_CASE("L1 a directory that the target made a symlink of is not root's alone") {
