@@ -17,6 +17,20 @@ namespace machine {
 
 using namespace expect;
 
+// What of a manager may be in the environment of whoever runs this suite.
+using Variables = std::vector<std::pair<std::string, std::string>>;
+static const Variables no_manager = {
+    {"NOTIFY_SOCKET", "-"},     {"SYSTEMD_EXEC_PID", "-"}, {"INVOCATION_ID", "-"},
+    {"PIDFILE", "-"},           {"XPC_SERVICE_NAME", "-"}, {"WATCHDOG_USEC", "-"},
+    {"RUNTIME_DIRECTORY", "-"}, {"LISTEN_FDS", "-"},       {"LISTEN_PID", "-"}};
+
+inline Launch plain(const Strings& words, const Variables& more = {}) {
+    Launch launch(words);
+    launch.environment = no_manager;
+    launch.environment.insert(launch.environment.end(), more.begin(), more.end());
+    return launch;
+}
+
 // With its path: sshd wants it, and a normal user's PATH may lack the sbin directories.
 inline std::string where(const std::string& tool) {
     const char* const path = std::getenv("PATH");
@@ -39,8 +53,7 @@ inline void end_with_the_runner() { prctl(PR_SET_PDEATHSIG, SIGKILL); }
 inline Launch service(const Strings& words) {
     Launch launch(words);
     launch.before_exec = end_with_the_runner;
-    launch.environment = {
-        {"NOTIFY_SOCKET", "-"}, {"SYSTEMD_EXEC_PID", "-"}, {"INVOCATION_ID", "-"}};
+    launch.environment = no_manager;
     return launch;
 }
 
