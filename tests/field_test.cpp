@@ -193,10 +193,11 @@ TEST_CASE("Client: podman: the example's ENTRYPOINT is healthy, and `podman stop
                             "cgroupfs",      "--storage-driver", "vfs",         "--events-backend",
                             "none"};
     const std::string name = "daemonize-" + std::to_string(getpid());
-    const Launch launch = plain(podman +
-                                Strings{"run", "--name", name, "--rm", "--network=none",
-                                        "--cgroups=disabled", "--rootfs", root} +
-                                words_of_dockerfile("ENTRYPOINT"));
+    const Launch launch =
+        plain(podman +
+              Strings{"run", "--name", name, "--rm", "--network=none", "--cgroups=disabled",
+                      "--ulimit", "host", "--rootfs", root} +
+              words_of_dockerfile("ENTRYPOINT"));
     Running running(launch);
     const bool ticks = running.says(" tick 1\n");
     const std::string why = running.err();

