@@ -102,7 +102,10 @@ TEST_CASE("C3 an unlocked leftover of process 1 is dead, and asking signals nobo
     const Daemon daemon;
     daemon.dir.file("d.pid", "1\n");
     CHECK(daemon.verb("status").status == 1);
-    Container container({"sh", "-c", "trap 'echo signalled' HUP TERM USR1; echo up; read x"});
+    Container container({"sh", "-c",
+                         "trap 'echo signalled' HUP TERM USR1; echo up\n"
+                         "while :; do sleep 1000 & wait; done"});
+    REQUIRE(container.pid() > 1);
     REQUIRE(container.running().says("up"));
     CHECK(container.inside(daemon.words("status")).status == 1);
     CHECK(container.inside(daemon.words("reload")).status == 7);
@@ -143,6 +146,7 @@ TEST_CASE("S16 process 1 with `start` stays in the foreground, and says so in on
     CHECK(container.running().finish().status == 0);
     // Who asked for it is told nothing that he knows.
     Container asked(daemon.words("run"));
+    REQUIRE(asked.pid() > 1);
     REQUIRE(eventually([&] { return daemon.written() == "1\n"; }));
     REQUIRE(waits_for_signals(asked.pid()));
     CHECK(asked.running().err() == "");
@@ -163,6 +167,7 @@ TEST_CASE("Examples: the Dockerfile's HEALTHCHECK is healthy while its ENTRYPOIN
         return words;
     };
     Container container(here("ENTRYPOINT"));
+    REQUIRE(container.pid() > 1);
     REQUIRE(container.running().says(" tick 1\n"));
     const Outcome health = container.inside(here("HEALTHCHECK CMD"));
     INFO(health.text());
