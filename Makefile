@@ -22,6 +22,9 @@ EXAMPLES := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
 # A support program is one file in tests/support; the harness is a part of the suite.
 SUPPORT  := $(patsubst tests/support/%.cpp,$(BUILD)/%, \
               $(filter-out tests/support/harness.cpp,$(wildcard tests/support/*.cpp)))
+# What is put before the C library of a program under test.
+PRELOADS := $(patsubst tests/support/preload/%.cpp,$(BUILD)/%.so, \
+              $(wildcard tests/support/preload/*.cpp))
 SUITE    := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/*.cpp tests/support/harness.cpp))
 
 # Whether the compiler finds a header; asked anew each time, since a header can be installed. The
@@ -67,6 +70,10 @@ $(BUILD)/%: tests/support/%.cpp
 	@mkdir -p $(@D)
 	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS) $(LIBS_$*)
 
+$(BUILD)/%.so: tests/support/preload/%.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -fPIC -shared -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
+
 $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(COMPILE) -MMD -MP -c $< -o $@
@@ -75,6 +82,8 @@ $(BUILD)/suite: $(SUITE)
 	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
 
 LIBS_deny := -lseccomp
+# It needs a library of this machine's own width, and only executes the program that it is for.
+$(BUILD)/deny: override CXXFLAGS := $(filter-out -m32,$(CXXFLAGS))
 
 examples: $(EXAMPLES)
 subject: $(BUILD)/subject
@@ -84,7 +93,7 @@ subject: $(BUILD)/subject
 demo: $(BUILD)/ticker
 	@sh examples/demo.sh $(BUILD)/ticker
 
-suite: $(BUILD)/suite $(EXAMPLES) \
+suite: $(BUILD)/suite $(EXAMPLES) $(PRELOADS) \
        $(if $(call has_header,seccomp.h),$(SUPPORT),$(filter-out $(NEEDS_SECCOMP),$(SUPPORT)))
 
 # A make of its own after the headers were looked for: which programs can be built depends on them.
@@ -236,5 +245,5 @@ install:
 clean:
 	rm -rf '$(BUILD)'
 
--include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
+-include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(PRELOADS:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
          $(wildcard $(WINDOWS)/*.d) $(WINDOWS_SUITE:.o=.d)
