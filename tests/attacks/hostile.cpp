@@ -696,10 +696,23 @@ int no_corpses() {
     signal(SIGCHLD, SIG_IGN);
     DaemonContext context;
     apply(context);
-    if (options.count("fail")) context.ready_by_hand = true;
+    context.ready_by_hand = true;
+    // A child of the launcher's own, which ends while the start is under way.
+    const pid_t own = options.count("own") ? fork() : 0;
+    if (own == 0 && options.count("own")) {
+        usleep(50000);
+        _exit(0);
+    }
     Error error;
     if (context.start(error) != Role::launcher) {
         if (options.count("fail")) context.fail("not today", 3);
+        const std::string stat = "/proc/" + std::to_string(own) + "/stat";
+        for (int i = 0; own > 0 && i < 2000; ++i) {
+            const std::string text = report::slurp(stat);
+            if (text.empty() || text.find(") Z") != std::string::npos) break;
+            usleep(1000);
+        }
+        context.ready();
         pause_for_ever();
     }
     const int none = waitpid(-1, nullptr, WNOHANG);
