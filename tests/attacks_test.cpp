@@ -518,6 +518,7 @@ TEST_CASE("Attack: a log that is the PID file by another spelling is refused") {
 
 TEST_CASE("Attack: capabilities that were to survive the drop: none does, or it is refused") {
     NEEDS_ROOT();
+    SKIP_UNLESS(!generic(), "there are no capabilities on any other Unix");
     for (const std::string kind : {"keep", "keep-bit", "no-fixup", "ambient", "none"}) {
         INFO(kind);
         const Outcome said = run(hostile(
