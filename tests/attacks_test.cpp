@@ -1179,8 +1179,9 @@ TEST_CASE("Attack: stop by a child of the daemon ends it, with a warning") {
     // Its shell and the stop live on when it ends: they are no part of what is stopped.
     const std::string stop = program("subject") + " stop --pidfile " + daemon.pidfile + " >" +
                              said + " 2>&1; echo code=$? >>" + said;
-    check_started(daemon, daemon.start({"open", "system=" + stop, "wait"}));
+    check_started(daemon, daemon.start({"open", daemon.gate(), "system=" + stop, "wait"}));
     const pid_t pid = daemon.pid();
+    daemon.let_go();
     REQUIRE(eventually([&] { return contains(slurp(said), "code="); }));
     INFO(slurp(said));
     CHECK(contains(slurp(said), "code=0"));
