@@ -69,6 +69,7 @@ Outcome alone(const Scratch& dir, const std::string& script,
                           {"V", program("victim")},
                           {"D", dir.path()}};
     launch.environment.insert(launch.environment.end(), more.begin(), more.end());
+    without_leak_check(launch);
     launch.limit = Millis(60000);
     return run(launch);
 }
@@ -521,8 +522,9 @@ TEST_CASE("Attack: capabilities that were to survive the drop: none does, or it 
     SKIP_UNLESS(!generic(), "there are no capabilities on any other Unix");
     for (const std::string kind : {"keep", "keep-bit", "no-fixup", "ambient", "none"}) {
         INFO(kind);
-        const Outcome said = run(hostile(
-            {"capable", "keep=1", "user=nobody", "detach=no", std::string("kind=") + kind}));
+        Launch launch = hostile({"capable", "keep=1", "user=nobody", "detach=no", "kind=" + kind});
+        without_leak_check(launch);
+        const Outcome said = run(launch);
         INFO(said.text());
         if (contains(said.out, "cannot-be-had")) continue;
         CHECK(said.status == 0);
