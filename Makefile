@@ -27,8 +27,8 @@ PRELOADS := $(patsubst tests/support/preload/%.cpp,$(BUILD)/%.so, \
               $(wildcard tests/support/preload/*.cpp))
 # An attacker is one in tests/attacks; slow.cpp is preloaded, so it is a library.
 ATTACKS  := $(patsubst tests/attacks/%.cpp,$(BUILD)/%, \
-              $(filter-out tests/attacks/slow.cpp,$(wildcard tests/attacks/*.cpp))) $(BUILD)/slow.so \
-              $(if $(has_asan),$(BUILD)/hostile-asan)
+              $(filter-out tests/attacks/slow.cpp,$(wildcard tests/attacks/*.cpp))) \
+              $(BUILD)/slow.so $(BUILD)/hostile-asan
 SUITE    := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/*.cpp tests/support/harness.cpp))
 
 # Whether the compiler finds a header; asked anew each time, since a header can be installed. The
@@ -82,14 +82,16 @@ $(BUILD)/%: tests/attacks/%.cpp
 	@mkdir -p $(@D)
 	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
 
-# What is used after its end is seen by the sanitizer only, whatever the rest is built with.
+# What is used after its end is seen by the sanitizer only, whatever the rest is built with. Without
+# one there is no such program, and its tests say SKIP.
 ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
-has_asan    = $(shell echo 'int main() { return 0; }' | \
-                $(CXX) $(ASAN_FLAGS) -x c++ - -o /dev/null 2>/dev/null && echo yes)
+has_asan   := echo 'int main() { return 0; }' | $(CXX) $(ASAN_FLAGS) -x c++ - -o /dev/null \
+                2>/dev/null
 
 $(BUILD)/hostile-asan: tests/attacks/hostile.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(OWN_FLAGS) $(filter -D%,$(CPPFLAGS)) -O0 -g1 $(ASAN_FLAGS) -MMD -MP -MF $@.d $< -o $@
+	@if $(has_asan); then set -x; $(CXX) $(OWN_FLAGS) $(filter -D%,$(CPPFLAGS)) -O0 -g1 \
+	    $(ASAN_FLAGS) -MMD -MP -MF $@.d $< -o $@; fi
 
 # By itself: what the rest is built with (a sanitizer, coverage) has no place in it.
 $(BUILD)/slow.so: tests/attacks/slow.cpp

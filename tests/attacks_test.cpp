@@ -69,6 +69,7 @@ Outcome alone(const Scratch& dir, const std::string& script,
                           {"V", program("victim")},
                           {"D", dir.path()}};
     launch.environment.insert(launch.environment.end(), more.begin(), more.end());
+    without_leak_check(launch);
     launch.limit = Millis(60000);
     return run(launch);
 }
@@ -518,10 +519,12 @@ TEST_CASE("Attack: a log that is the PID file by another spelling is refused") {
 
 TEST_CASE("Attack: capabilities that were to survive the drop: none does, or it is refused") {
     NEEDS_ROOT();
+    SKIP_UNLESS(!generic(), "there are no capabilities on any other Unix");
     for (const std::string kind : {"keep", "keep-bit", "no-fixup", "ambient", "none"}) {
         INFO(kind);
-        const Outcome said = run(hostile(
-            {"capable", "keep=1", "user=nobody", "detach=no", std::string("kind=") + kind}));
+        Launch launch = hostile({"capable", "keep=1", "user=nobody", "detach=no", "kind=" + kind});
+        without_leak_check(launch);
+        const Outcome said = run(launch);
         INFO(said.text());
         if (contains(said.out, "cannot-be-had")) continue;
         CHECK(said.status == 0);
@@ -844,6 +847,22 @@ TEST_CASE("Attack: a leader that is stopped: the launcher keeps a limit of its o
     check_stopped(start.daemon);
 }
 
+TEST_CASE("Attack: a leader that is not even in its session: the launcher's limit ends it, too") {
+    NEEDS_PRELOAD();
+    const Victim daemon;
+    // It is in no group of its own yet: who wants to end it must not ask for that group alone.
+    Launch launch =
+        slowed(daemon.launch({"ready-timeout=300", "open", "wait"}), "setsid:20000000", false);
+    launch.limit = Millis(15000);
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK_FALSE(said.timed_out);
+    CHECK(said.status > 0);
+    CHECK(is_one_clean_line(said.err));
+    CHECK(none_left("victim"));
+    CHECK_FALSE(exists(daemon.pidfile));
+}
+
 TEST_CASE("Attack: a daemon that is stopped before ready is ended at the limit") {
     Waiting start({"ready-timeout=700"});
     send_signal(start.pid, SIGSTOP);
@@ -1146,7 +1165,10 @@ TEST_CASE("Attack: an error about a path of 10 KB is one line, and its cause is 
             INFO(said.text());
             CHECK(said.status == 1);
             CHECK(is_one_clean_line(said.err));
-            CHECK(contains(said.err, "name too long"));
+            // The object is cut, not what was wrong with it.
+            CHECK(said.err.size() < 4096);
+            const std::string end = said.err.substr(said.err.rfind("': "));
+            CHECK((contains(end, "name too long") || contains(end, "o such ")));
             CHECK(descendants().empty());
             CHECK_FALSE(exists(daemon.pidfile));
         }
@@ -1159,8 +1181,9 @@ TEST_CASE("Attack: stop by a child of the daemon ends it, with a warning") {
     // Its shell and the stop live on when it ends: they are no part of what is stopped.
     const std::string stop = program("subject") + " stop --pidfile " + daemon.pidfile + " >" +
                              said + " 2>&1; echo code=$? >>" + said;
-    check_started(daemon, daemon.start({"open", "system=" + stop, "wait"}));
+    check_started(daemon, daemon.start({"open", daemon.gate(), "system=" + stop, "wait"}));
     const pid_t pid = daemon.pid();
+    daemon.let_go();
     REQUIRE(eventually([&] { return contains(slurp(said), "code="); }));
     INFO(slurp(said));
     CHECK(contains(slurp(said), "code=0"));

@@ -67,4 +67,10 @@ __attribute__((visibility("default"))) ssize_t write(int fd, const void* data, s
     hold("write");
     return real(fd, data, size);
 }
+
+__attribute__((visibility("default"))) pid_t setsid() {
+    static const auto real = next<pid_t (*)()>("setsid");
+    hold("setsid");
+    return real();
+}
 }
