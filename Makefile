@@ -33,7 +33,7 @@ NEEDS_SECCOMP := $(BUILD)/deny
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test suite subject examples bench bench-candidate fuzz install clean \
+.PHONY: help demo test suite subject examples bench size bench-candidate fuzz install clean \
         coverage cross windows subject-windows test-windows bench-windows
 
 help:
@@ -45,7 +45,8 @@ help:
 	@echo '  make examples         the programs of examples/, into $(BUILD)/'
 	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
 	@echo '  make fuzz             odd inputs to what reads text, FUZZ_SECONDS=$(FUZZ_SECONDS)'
-	@echo '  make bench            the header beside the least correct C daemon, medians (minutes)'
+	@echo '  make bench            the header beside the least correct C daemon, medians; CSV=file (minutes)'
+	@echo '  make size             its bytes and lines alone (seconds)'
 	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
 	@echo '  make cross            compiles the header for macOS, musl, old glibc, 32 bit'
 	@echo '  make windows          cross compiles the header with each mingw that is there'
@@ -136,14 +137,19 @@ fuzz:
 comma := ,
 BENCH_FLAGS := -std=$(STD) $(WARNINGS) -I. -pthread -O2 -ffunction-sections -fdata-sections
 BENCH_LINK  := $(if $(filter Linux,$(shell uname -s)),-Wl$(comma)--no-as-needed$(comma)--gc-sections)
-BENCH_ALL   := $(addprefix $(BUILD)/,bench-floor bench-floor-static bench-candidate \
-                 bench-candidate-static bench-candidate-generic bench-floor-small \
-                 bench-candidate-small bench-latency bench \
+# What is weighed: `make size` needs no other.
+BENCH_SIZE  := $(addprefix $(BUILD)/,bench bench-floor bench-floor-small bench-floor-bare \
+                 bench-candidate bench-candidate-small bench-candidate-bare bench-pidfile-only \
+                 bench-pidfile-only-small bench-open-only bench-open-only-small)
+BENCH_ALL   := $(BENCH_SIZE) $(addprefix $(BUILD)/,bench-floor-static bench-floor-stays \
+                 bench-candidate-static bench-candidate-generic bench-latency \
                  $(if $(call has_header,libdaemon/daemon.h),bench-peer))
 BENCH_LINK_static   := -static-libstdc++ -static-libgcc
 BENCH_LINK_peer     := -Wl$(comma)--as-needed -ldaemon
 BENCH_FLAGS_generic := -DDAEMONIZE_GENERIC_POSIX
 BENCH_FLAGS_small   := -Os
+BENCH_FLAGS_stays   := -DLEADER_STAYS=1
+BENCH_FLAGS_bare    := -Os -fno-exceptions -fno-rtti -fno-asynchronous-unwind-tables
 
 define bench_program
 $$(BUILD)/$(1): tests/bench/$(2).cpp
@@ -158,14 +164,29 @@ $(eval $(call bench_program,bench-candidate-static,candidate,static))
 $(eval $(call bench_program,bench-candidate-generic,candidate,generic))
 $(eval $(call bench_program,bench-floor-small,floor,small))
 $(eval $(call bench_program,bench-candidate-small,candidate,small))
+$(eval $(call bench_program,bench-floor-stays,floor,stays))
+$(eval $(call bench_program,bench-floor-bare,floor,bare))
+$(eval $(call bench_program,bench-candidate-bare,candidate,bare))
+$(eval $(call bench_program,bench-pidfile-only,pidfile_only,plain))
+$(eval $(call bench_program,bench-pidfile-only-small,pidfile_only,small))
+$(eval $(call bench_program,bench-open-only,open_only,plain))
+$(eval $(call bench_program,bench-open-only-small,open_only,small))
 $(eval $(call bench_program,bench-latency,latency,plain))
 $(eval $(call bench_program,bench-peer,peer,peer))
 $(eval $(call bench_program,bench,bench,plain))
 
 bench-candidate: $(BUILD)/bench-candidate $(BUILD)/bench-candidate-static
 
+# Every row also into a file: make bench CSV=file
+CSV ?=
+
 bench: $(BENCH_ALL)
-	@CXX='$(CXX)' $(BUILD)/bench $(BUILD)
+	@CXX='$(CXX)' $(BUILD)/bench $(BUILD) $(if $(CSV),--csv '$(CSV)')
+
+# The programs that are weighed, not run: they are built JOBS at once.
+size:
+	+@$(MAKE) --no-print-directory -s -j $(JOBS) $(BENCH_SIZE)
+	@$(BUILD)/bench $(BUILD) $(if $(CSV),--csv '$(CSV)') size
 
 # ---- Other systems ------------------------------------------------------------------------------
 
