@@ -22,6 +22,7 @@ EXAMPLES := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
 # A support program is one file in tests/support; the harness is a part of the suite.
 SUPPORT  := $(patsubst tests/support/%.cpp,$(BUILD)/%, \
               $(filter-out tests/support/harness.cpp,$(wildcard tests/support/*.cpp)))
+RACES    := $(BUILD)/races $(BUILD)/soak
 SUITE    := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/*.cpp tests/support/harness.cpp))
 
 # Whether the compiler finds a header; asked anew each time, since a header can be installed. The
@@ -34,7 +35,7 @@ NEEDS_SECCOMP := $(BUILD)/deny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test suite subject examples bench size bench-candidate fuzz install clean \
-        coverage cross windows subject-windows test-windows bench-windows
+        coverage races soak stress valgrind cross windows subject-windows test-windows bench-windows
 
 help:
 	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
@@ -74,6 +75,15 @@ $(BUILD)/%.o: %.cpp
 
 $(BUILD)/suite: $(SUITE)
 	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
+
+# Judges that run for long; each is one file in tests/races, and asks the harness.
+$(RACES): $(BUILD)/%: $(BUILD)/tests/races/%.o $(BUILD)/tests/races/judge.o \
+        $(BUILD)/tests/support/harness.o
+	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
+
+$(BUILD)/witness: tests/races/witness.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 LIBS_deny := -lseccomp
 
@@ -129,6 +139,22 @@ fuzz:
 	    echo 'SKIP fuzz: there is no $(FUZZ_CXX) with libFuzzer (package clang)'; \
 	    echo '0 passed, 0 failed, 1 skipped'; \
 	fi
+
+# ---- Many at once, and for long ------------------------------------------------------------------
+# The same seed draws the same again, when it happens is the scheduler's; RACES_SEED=0 draws one.
+
+RACES_ROUNDS  ?= 20
+RACES_SECONDS ?= 60
+RACES_SEED    ?= 1
+SOAK_CYCLES   ?= 10000
+STRESS_ROUNDS ?= 10
+
+races: $(BUILD)/races $(BUILD)/subject $(BUILD)/witness
+	@DAEMONIZE_BUILD='$(BUILD)' $(BUILD)/races --rounds $(RACES_ROUNDS) \
+	    --seconds $(RACES_SECONDS) --seed $(RACES_SEED)
+
+soak: $(BUILD)/soak $(BUILD)/subject
+	@DAEMONIZE_BUILD='$(BUILD)' $(BUILD)/soak --cycles $(SOAK_CYCLES)
 
 # ---- What it costs ------------------------------------------------------------------------------
 # Both sides are compiled and linked alike, without the functions that nobody calls. The floor needs
@@ -258,4 +284,5 @@ clean:
 	rm -rf '$(BUILD)'
 
 -include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
+         $(patsubst %.cpp,$(BUILD)/%.d,$(wildcard tests/races/*.cpp)) $(BUILD)/witness.d \
          $(wildcard $(WINDOWS)/*.d) $(WINDOWS_SUITE:.o=.d)
