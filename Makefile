@@ -42,6 +42,10 @@ help:
 	@echo
 	@echo '  make demo             a real daemon: started, looked at, rotated, stopped (seconds)'
 	@echo '  make test             the suite; TESTS="P1*" for some of it, JOBS=1 one by one'
+	@echo '  make races            many that want one PID file; RACES_SECONDS=$(RACES_SECONDS)'
+	@echo '  make soak             start, signal, reload, stop; SOAK_CYCLES=$(SOAK_CYCLES)'
+	@echo '  make stress           the suite under load, STRESS_ROUNDS=$(STRESS_ROUNDS)'
+	@echo '  make valgrind         the subject under memcheck, over both forks'
 	@echo '  make coverage         which lines of the header the suite runs, by clang (minutes)'
 	@echo '  make examples         the programs of examples/, into $(BUILD)/'
 	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
@@ -155,6 +159,13 @@ races: $(BUILD)/races $(BUILD)/subject $(BUILD)/witness
 
 soak: $(BUILD)/soak $(BUILD)/subject
 	@DAEMONIZE_BUILD='$(BUILD)' $(BUILD)/soak --cycles $(SOAK_CYCLES)
+
+stress:
+	+@$(MAKE) --no-print-directory -j $(JOBS) suite
+	@sh tests/stress.sh '$(BUILD)' '$(JOBS)' '$(STRESS_ROUNDS)' '$(TESTS)'
+
+valgrind: $(BUILD)/subject
+	@sh tests/valgrind.sh '$(BUILD)'
 
 # ---- What it costs ------------------------------------------------------------------------------
 # Both sides are compiled and linked alike, without the functions that nobody calls. The floor needs

@@ -316,7 +316,10 @@ private:
 
     void disturb() {
         const unsigned what = below(rough_ ? 9 : 5);
-        ++seen_["disturbance " + std::to_string(what)];
+        static const char* const names[] = {"kill",        "kill",           "kill",
+                                            "truncate",    "write a number", "unlink",
+                                            "rename away", "rename back",    "exchange"};
+        ++seen_[names[what]];
         const std::string away = pidfile_ + ".away";
         switch (what) {
             case 0:
