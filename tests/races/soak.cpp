@@ -175,7 +175,8 @@ Seen look(const Soak& soak, const std::string& directory) {
     Seen seen;
     seen.descriptors = static_cast<long>(harness::descriptors(getpid()).size());
     seen.lasting_memory = private_kib(soak.lasting_pid());
-    seen.lasting_descriptors = static_cast<long>(harness::descriptors(soak.lasting_pid()).size());
+    const std::size_t of_lasting = harness::descriptors(soak.lasting_pid()).size();
+    seen.lasting_descriptors = of_lasting == 0 ? -1 : static_cast<long>(of_lasting);
     seen.processes = static_cast<long>(harness::descendants().size());
     seen.files = static_cast<long>(harness::Scratch::names(directory).size());
     seen.heap = heap_in_use();
