@@ -177,7 +177,7 @@ void crowd(int round, int starts) {
     holds("crowd: at most one holder at every moment", !exists(witness + ".twins"),
           slurp(witness + ".twins"));
     holds("crowd: no file is left",
-          scratch.names() == (name == "witness" ? Strings{"witness"} : Strings{}),
+          scratch.names() == (name == "witness" ? Strings{"witness", "witness.served"} : Strings{}),
           join(scratch.names()));
 }
 
@@ -287,11 +287,15 @@ private:
         const bool starts = verb == "start" || verb == "restart";
         if (starts && status == 0) {
             const pid_t pid = started_as(out);
+            const std::string served = "\n" + slurp(witness_ + ".served");
             // What it did since, others have done: it was stopped (0), also by a second SIGTERM when
-            // it had left the wait already (143), or killed (137).
-            const int end = pid > 1 ? ended(pid, Millis(0)) : not_ours;
+            // it had left the wait already (143), or killed (137). Who ended while its leader was
+            // still there was collected by that: not ours.
+            const int end = ended(pid, Millis(0));
+            const bool by_others =
+                end == not_ended || end == not_ours || end == 0 || end == 143 || end == 137;
             holds(name_ + "each exit 0 of a start is true",
-                  end == not_ended || end == 0 || end == 143 || end == 137,
+                  by_others && contains(served, "\n" + std::to_string(pid) + "\n"),
                   text + "but process " + std::to_string(pid) + " has ended with " +
                       std::to_string(end));
         }

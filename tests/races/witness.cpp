@@ -1,6 +1,7 @@
 // A daemon that notices a twin of itself: while it serves, between ready() and its end, it holds a
 // record lock of its own on a second file, the witness. If somebody else holds that, two of them
-// serve at once: both numbers are appended to WITNESS.twins.
+// serve at once: both numbers are appended to WITNESS.twins. Who serves appends its own number to
+// WITNESS.served, before it says that it is ready.
 //
 //     witness VERB --pidfile P --witness W [--tag N]
 //
@@ -28,9 +29,8 @@ struct flock whole_file(short type) {
     return lock;
 }
 
-void tell(long other) {
-    const std::string path = witness + ".twins";
-    const std::string line = std::to_string(getpid()) + " beside " + std::to_string(other) + "\n";
+void tell(const char* where, const std::string& line) {
+    const std::string path = witness + where;
     const int file = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
     if (file < 0 || write(file, line.data(), line.size()) != static_cast<ssize_t>(line.size()))
         _exit(99);
@@ -44,10 +44,14 @@ bool enter() {
     if (file < 0 || dup2(file, 0) != 0) return false;
     close(file);  // gives back no lock: there is none yet
     struct flock lock = whole_file(F_WRLCK);
-    if (fcntl(0, F_SETLK, &lock) == 0) return true;
-    lock = whole_file(F_WRLCK);
-    if (fcntl(0, F_GETLK, &lock) != 0) return false;
-    tell(lock.l_type == F_UNLCK ? 0 : lock.l_pid);
+    const std::string self = std::to_string(getpid());
+    if (fcntl(0, F_SETLK, &lock) != 0) {
+        lock = whole_file(F_WRLCK);
+        if (fcntl(0, F_GETLK, &lock) != 0) return false;
+        const long other = lock.l_type == F_UNLCK ? 0 : lock.l_pid;
+        tell(".twins", self + " beside " + std::to_string(other) + "\n");
+    }
+    tell(".served", self + "\n");
     return true;
 }
 
@@ -75,5 +79,5 @@ int main(int argc, char** argv) {
         if (std::strcmp(argv[i], "--pidfile") == 0) context.pidfile = argv[i + 1];
         if (std::strcmp(argv[i], "--witness") == 0) witness = argv[i + 1];
     }
-    return daemonize::control(argc, argv, context, serve);
+    return daemonize::control(argc > 2 ? 2 : argc, argv, context, serve);
 }
