@@ -29,6 +29,7 @@ PRELOADS := $(patsubst tests/support/preload/%.cpp,$(BUILD)/%.so, \
 ATTACKS  := $(patsubst tests/attacks/%.cpp,$(BUILD)/%, \
               $(filter-out tests/attacks/slow.cpp,$(wildcard tests/attacks/*.cpp))) \
               $(BUILD)/slow.so $(BUILD)/hostile-asan
+RACES    := $(BUILD)/races $(BUILD)/soak
 SUITE    := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/*.cpp tests/support/harness.cpp))
 
 # Whether the compiler finds a header; asked anew each time, since a header can be installed. The
@@ -40,19 +41,24 @@ NEEDS_SECCOMP := $(BUILD)/deny
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test suite subject examples bench bench-candidate fuzz install clean \
-        coverage cross windows subject-windows test-windows bench-windows
+.PHONY: help demo test suite subject examples bench size bench-candidate fuzz install clean \
+        coverage races soak stress valgrind cross windows subject-windows test-windows bench-windows
 
 help:
 	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
 	@echo
 	@echo '  make demo             a real daemon: started, looked at, rotated, stopped (seconds)'
 	@echo '  make test             the suite; TESTS="P1*" for some of it, JOBS=1 one by one'
+	@echo '  make races            many that want one PID file; RACES_SECONDS=$(RACES_SECONDS)'
+	@echo '  make soak             start, signal, reload, stop; SOAK_CYCLES=$(SOAK_CYCLES)'
+	@echo '  make stress           the suite under load, STRESS_ROUNDS=$(STRESS_ROUNDS)'
+	@echo '  make valgrind         the subject under memcheck, over both forks'
 	@echo '  make coverage         which lines of the header the suite runs, by clang (minutes)'
 	@echo '  make examples         the programs of examples/, into $(BUILD)/'
 	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
 	@echo '  make fuzz             odd inputs to what reads text, FUZZ_SECONDS=$(FUZZ_SECONDS)'
-	@echo '  make bench            the header beside the least correct C daemon, medians (minutes)'
+	@echo '  make bench            the header beside the least correct C daemon, medians; CSV=file (minutes)'
+	@echo '  make size             its bytes and lines alone (seconds)'
 	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
 	@echo '  make cross            compiles the header for macOS, musl, old glibc, 32 bit'
 	@echo '  make windows          cross compiles the header with each mingw that is there'
@@ -104,6 +110,15 @@ $(BUILD)/%.o: %.cpp
 
 $(BUILD)/suite: $(SUITE)
 	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
+
+# Judges that run for long; each is one file in tests/races, and asks the harness.
+$(RACES): $(BUILD)/%: $(BUILD)/tests/races/%.o $(BUILD)/tests/races/judge.o \
+        $(BUILD)/tests/support/harness.o
+	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
+
+$(BUILD)/witness: tests/races/witness.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 LIBS_deny := -lseccomp
 # It needs a library of this machine's own width, and only executes the program that it is for.
@@ -162,6 +177,29 @@ fuzz:
 	    echo '0 passed, 0 failed, 1 skipped'; \
 	fi
 
+# ---- Many at once, and for long ------------------------------------------------------------------
+# The same seed draws the same again, when it happens is the scheduler's; RACES_SEED=0 draws one.
+
+RACES_ROUNDS  ?= 20
+RACES_SECONDS ?= 60
+RACES_SEED    ?= 1
+SOAK_CYCLES   ?= 10000
+STRESS_ROUNDS ?= 10
+
+races: $(BUILD)/races $(BUILD)/subject $(BUILD)/witness
+	@DAEMONIZE_BUILD='$(BUILD)' $(BUILD)/races --rounds $(RACES_ROUNDS) \
+	    --seconds $(RACES_SECONDS) --seed $(RACES_SEED)
+
+soak: $(BUILD)/soak $(BUILD)/subject
+	@DAEMONIZE_BUILD='$(BUILD)' $(BUILD)/soak --cycles $(SOAK_CYCLES)
+
+stress:
+	+@$(MAKE) --no-print-directory -j $(JOBS) suite
+	@sh tests/stress.sh '$(BUILD)' '$(JOBS)' '$(STRESS_ROUNDS)' '$(TESTS)'
+
+valgrind: $(BUILD)/subject
+	@sh tests/valgrind.sh '$(BUILD)'
+
 # ---- What it costs ------------------------------------------------------------------------------
 # Both sides are compiled and linked alike, without the functions that nobody calls. The floor needs
 # no libstdc++: a linker that drops libraries that are not needed would give it a start without one.
@@ -169,14 +207,19 @@ fuzz:
 comma := ,
 BENCH_FLAGS := -std=$(STD) $(WARNINGS) -I. -pthread -O2 -ffunction-sections -fdata-sections
 BENCH_LINK  := $(if $(filter Linux,$(shell uname -s)),-Wl$(comma)--no-as-needed$(comma)--gc-sections)
-BENCH_ALL   := $(addprefix $(BUILD)/,bench-floor bench-floor-static bench-candidate \
-                 bench-candidate-static bench-candidate-generic bench-floor-small \
-                 bench-candidate-small bench-latency bench \
+# What is weighed: `make size` needs no other.
+BENCH_SIZE  := $(addprefix $(BUILD)/,bench bench-floor bench-floor-small bench-floor-bare \
+                 bench-candidate bench-candidate-small bench-candidate-bare bench-pidfile-only \
+                 bench-pidfile-only-small bench-open-only bench-open-only-small)
+BENCH_ALL   := $(BENCH_SIZE) $(addprefix $(BUILD)/,bench-floor-static bench-floor-stays \
+                 bench-candidate-static bench-candidate-generic bench-latency \
                  $(if $(call has_header,libdaemon/daemon.h),bench-peer))
 BENCH_LINK_static   := -static-libstdc++ -static-libgcc
 BENCH_LINK_peer     := -Wl$(comma)--as-needed -ldaemon
 BENCH_FLAGS_generic := -DDAEMONIZE_GENERIC_POSIX
 BENCH_FLAGS_small   := -Os
+BENCH_FLAGS_stays   := -DLEADER_STAYS=1
+BENCH_FLAGS_bare    := -Os -fno-exceptions -fno-rtti -fno-asynchronous-unwind-tables
 
 define bench_program
 $$(BUILD)/$(1): tests/bench/$(2).cpp
@@ -191,14 +234,29 @@ $(eval $(call bench_program,bench-candidate-static,candidate,static))
 $(eval $(call bench_program,bench-candidate-generic,candidate,generic))
 $(eval $(call bench_program,bench-floor-small,floor,small))
 $(eval $(call bench_program,bench-candidate-small,candidate,small))
+$(eval $(call bench_program,bench-floor-stays,floor,stays))
+$(eval $(call bench_program,bench-floor-bare,floor,bare))
+$(eval $(call bench_program,bench-candidate-bare,candidate,bare))
+$(eval $(call bench_program,bench-pidfile-only,pidfile_only,plain))
+$(eval $(call bench_program,bench-pidfile-only-small,pidfile_only,small))
+$(eval $(call bench_program,bench-open-only,open_only,plain))
+$(eval $(call bench_program,bench-open-only-small,open_only,small))
 $(eval $(call bench_program,bench-latency,latency,plain))
 $(eval $(call bench_program,bench-peer,peer,peer))
 $(eval $(call bench_program,bench,bench,plain))
 
 bench-candidate: $(BUILD)/bench-candidate $(BUILD)/bench-candidate-static
 
+# Every row also into a file: make bench CSV=file
+CSV ?=
+
 bench: $(BENCH_ALL)
-	@CXX='$(CXX)' $(BUILD)/bench $(BUILD)
+	@CXX='$(CXX)' $(BUILD)/bench $(BUILD) $(if $(CSV),--csv '$(CSV)')
+
+# The programs that are weighed, not run: they are built JOBS at once.
+size:
+	+@$(MAKE) --no-print-directory -s -j $(JOBS) $(BENCH_SIZE)
+	@$(BUILD)/bench $(BUILD) $(if $(CSV),--csv '$(CSV)') size
 
 # ---- Other systems ------------------------------------------------------------------------------
 
@@ -269,6 +327,5 @@ install:
 clean:
 	rm -rf '$(BUILD)'
 
--include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(PRELOADS:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
--include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(ATTACKS:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
-         $(wildcard $(WINDOWS)/*.d) $(WINDOWS_SUITE:.o=.d)
+# What each file depends on, as the compiler wrote it down.
+-include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d $(BUILD)/tests/*/*.d $(WINDOWS)/*.d $(WINDOWS)/*/*.d)
