@@ -24,6 +24,13 @@ EXAMPLES := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
 # A support program is one file in tests/support; the harness is a part of the suite.
 SUPPORT  := $(patsubst tests/support/%.cpp,$(BUILD)/%, \
               $(filter-out tests/support/harness.cpp,$(wildcard tests/support/*.cpp)))
+# What is put before the C library of a program under test.
+PRELOADS := $(patsubst tests/support/preload/%.cpp,$(BUILD)/%.so, \
+              $(wildcard tests/support/preload/*.cpp))
+# An attacker is one in tests/attacks; slow.cpp is preloaded, so it is a library.
+ATTACKS  := $(patsubst tests/attacks/%.cpp,$(BUILD)/%, \
+              $(filter-out tests/attacks/slow.cpp,$(wildcard tests/attacks/*.cpp))) $(BUILD)/slow.so \
+              $(if $(has_asan),$(BUILD)/hostile-asan)
 SUITE    := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/*.cpp tests/support/harness.cpp))
 
 # Whether the compiler finds a header; asked anew each time, since a header can be installed. The
@@ -72,6 +79,28 @@ $(BUILD)/%: tests/support/%.cpp
 	@mkdir -p $(@D)
 	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS) $(LIBS_$*)
 
+$(BUILD)/%.so: tests/support/preload/%.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -fPIC -shared -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+$(BUILD)/%: tests/attacks/%.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+# What is used after its end is seen by the sanitizer only, whatever the rest is built with.
+ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+has_asan    = $(shell echo 'int main() { return 0; }' | \
+                $(CXX) $(ASAN_FLAGS) -x c++ - -o /dev/null 2>/dev/null && echo yes)
+
+$(BUILD)/hostile-asan: tests/attacks/hostile.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(OWN_FLAGS) $(filter -D%,$(CPPFLAGS)) -O0 -g1 $(ASAN_FLAGS) -MMD -MP -MF $@.d $< -o $@
+
+# By itself: what the rest is built with (a sanitizer, coverage) has no place in it.
+$(BUILD)/slow.so: tests/attacks/slow.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(OWN_FLAGS) -O1 -shared -fPIC -MMD -MP -MF $@.d $< -o $@ -ldl
+
 $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(COMPILE) -MMD -MP -c $< -o $@
@@ -80,6 +109,8 @@ $(BUILD)/suite: $(SUITE)
 	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
 
 LIBS_deny := -lseccomp
+# It needs a library of this machine's own width, and only executes the program that it is for.
+$(BUILD)/deny: override CXXFLAGS := $(filter-out -m32,$(CXXFLAGS))
 
 examples: $(EXAMPLES)
 subject: $(BUILD)/subject
@@ -89,7 +120,7 @@ subject: $(BUILD)/subject
 demo: $(BUILD)/ticker
 	@sh examples/demo.sh $(BUILD)/ticker
 
-suite: $(BUILD)/suite $(EXAMPLES) \
+suite: $(BUILD)/suite $(EXAMPLES) $(PRELOADS) $(ATTACKS) \
        $(if $(call has_header,seccomp.h),$(SUPPORT),$(filter-out $(NEEDS_SECCOMP),$(SUPPORT)))
 
 # A make of its own after the headers were looked for: which programs can be built depends on them.
@@ -248,5 +279,6 @@ install:
 clean:
 	rm -rf '$(BUILD)'
 
--include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
+-include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(PRELOADS:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
+-include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(ATTACKS:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
          $(wildcard $(WINDOWS)/*.d) $(WINDOWS_SUITE:.o=.d)

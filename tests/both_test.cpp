@@ -731,7 +731,8 @@ TEST_CASE("R19 C2 stop kills at its limit what does not listen, and removes its 
 TEST_CASE("C2 stop during a start: no success before nobody is left") {
     const Daemon daemon;
     Running launcher(daemon.launch("start", {"--ready-delay-ms", "500"}));
-    REQUIRE(eventually([&] { return exists(daemon.pidfile); }));
+    // The lock, not the file: until it is taken there is nothing that could be stopped.
+    REQUIRE(eventually([&] { return is_locked(daemon.pidfile); }));
     const Outcome stop = daemon.verb("stop");
     INFO(stop.text);
     CHECK(stop.status == 0);
