@@ -11,6 +11,8 @@ JOBS     ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 WERROR   ?=
 # Which tests: make test TESTS='P1*,S2*'
 TESTS    ?=
+# Which machines: make foreign MACHINES=s390x
+MACHINES ?=
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast \
             -Wundef -Wmissing-declarations $(WERROR)
@@ -42,7 +44,8 @@ NEEDS_SECCOMP := $(BUILD)/deny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test suite subject examples bench size bench-candidate fuzz install clean \
-        coverage races soak stress valgrind cross windows subject-windows test-windows bench-windows
+        coverage races soak stress valgrind cross windows subject-windows test-windows \
+        bench-windows foreign
 
 help:
 	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
@@ -60,7 +63,10 @@ help:
 	@echo '  make bench            the header beside the least correct C daemon, medians; CSV=file (minutes)'
 	@echo '  make size             its bytes and lines alone (seconds)'
 	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
-	@echo '  make cross            compiles the header for macOS, musl, old glibc, 32 bit'
+	@echo '  make cross            the header and the subject for FreeBSD, NetBSD, OpenBSD, macOS,'
+	@echo '                        musl, old glibc: compiled and linked (minutes, 395 MB from npm)'
+	@echo '  make foreign          the suite with programs of other machines: 32 bit, musl, and arm,'
+	@echo '                        aarch64, s390x under qemu; MACHINES="i386 s390x" for some'
 	@echo '  make windows          cross compiles the header with each mingw that is there'
 	@echo '  make test-windows     the Windows suite under wine; TESTS="R13*" for some of it'
 	@echo '  make subject-windows  $(BUILD)/windows/subject.exe'
@@ -261,7 +267,14 @@ size:
 # ---- Other systems ------------------------------------------------------------------------------
 
 cross:
-	@sh tests/cross.sh '$(BUILD)/cross' '$(WARNINGS) -Werror' '$(JOBS)'
+	@sh tests/cross.sh '$(BUILD)' '$(WARNINGS) -Werror' '$(JOBS)'
+
+# The runner is of this machine, the programs are not.
+foreign:
+	@sh tests/need.sh doctest '$(COMPILE)'
+	@$(MAKE) --no-print-directory -j $(JOBS) suite
+	@MACHINES='$(MACHINES)' sh tests/foreign/run.sh '$(BUILD)' '$(JOBS)' '$(TESTS)' \
+	    '$(MAKE) --no-print-directory' '$(COMPILE)'
 
 # ---- Windows ------------------------------------------------------------------------------------
 # The programs are built with the thread model that has no std::thread, where there is a choice; the
