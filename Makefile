@@ -33,7 +33,7 @@ NEEDS_SECCOMP := $(BUILD)/deny
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test suite subject examples bench bench-candidate fuzz install clean \
+.PHONY: help demo test suite subject examples bench bench-candidate fuzz faults install clean \
         coverage cross windows subject-windows test-windows bench-windows
 
 help:
@@ -45,6 +45,8 @@ help:
 	@echo '  make examples         the programs of examples/, into $(BUILD)/'
 	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
 	@echo '  make fuzz             odd inputs to what reads text, FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo '  make faults           each system call fails, dies or waits; FAULTS_BUDGET=60 for a sample,'
+	@echo '                        FAULTS="start:2:17:EINTR" for one case (minutes)'
 	@echo '  make bench            the header beside the least correct C daemon, medians (minutes)'
 	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
 	@echo '  make cross            compiles the header for macOS, musl, old glibc, 32 bit'
@@ -128,6 +130,22 @@ fuzz:
 	    echo 'SKIP fuzz: there is no $(FUZZ_CXX) with libFuzzer (package clang)'; \
 	    echo '0 passed, 0 failed, 1 skipped'; \
 	fi
+
+# ---- Each system call fails, dies or waits ------------------------------------------------------
+# FAULTS_BUDGET: seconds, 0 is all; what fits into them is drawn by FAULTS_SEED.
+
+FAULTS        ?=
+FAULTS_SEED   ?= 1
+FAULTS_BUDGET ?= 0
+FAULT_ENGINE  := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/faults/*.cpp) \
+                   tests/support/harness.cpp)
+
+$(BUILD)/faults: $(FAULT_ENGINE)
+	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
+
+faults: $(BUILD)/faults $(BUILD)/subject
+	@$(BUILD)/faults $(BUILD)/subject --jobs '$(JOBS)' --seed '$(FAULTS_SEED)' \
+	    --budget '$(FAULTS_BUDGET)' --faults '$(FAULTS)'
 
 # ---- What it costs ------------------------------------------------------------------------------
 # Both sides are compiled and linked alike, without the functions that nobody calls. The floor needs
@@ -237,4 +255,5 @@ clean:
 	rm -rf '$(BUILD)'
 
 -include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
-         $(wildcard $(WINDOWS)/*.d) $(WINDOWS_SUITE:.o=.d)
+         $(wildcard $(WINDOWS)/*.d) $(WINDOWS_SUITE:.o=.d) \
+         $(FAULT_ENGINE:.o=.d)
