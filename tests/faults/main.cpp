@@ -13,6 +13,7 @@
 //     --trace         with each case its calls and what was printed
 #include <cstdio>
 
+#include "message.hpp"
 #include "scenario.hpp"
 
 #if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
@@ -53,7 +54,9 @@ struct Accepted {
 const Accepted accepted[] = {
     {"*", "kill", "*", "lie", "killed after ready",
      "exit 0 was true at the moment of ready: it is later that the daemon was killed"},
-    {"*", "kill", "*", "leftover", "empty, of a killed launcher",
+    {"*", "kill", "*", "lie", "launcher killed after ready",
+     "nobody but the launcher could have told: a ready daemon stays, and the file names it"},
+    {"*", "kill", "*", "leftover", "empty, killed before it forked",
      "between making the PID file and the first fork nobody is there who could remove it; empty "
      "and "
      "unlocked it blocks nobody, and status says not running"},
@@ -102,8 +105,8 @@ void add_case(std::vector<Case>& cases, std::size_t scenario, const Seen& seen, 
     cases.push_back(one);
 }
 
-std::vector<Case> cases_of(std::size_t scenario, const Baseline& baseline) {
-    std::vector<Seen> seen = baseline.seen;
+std::vector<Case> cases_of(std::size_t scenario, const Result& clean) {
+    std::vector<Seen> seen = clean.seen;
     std::stable_sort(seen.begin(), seen.end(), [](const Seen& a, const Seen& b) {
         return a.process != b.process ? a.process < b.process : a.index < b.index;
     });
@@ -127,59 +130,72 @@ struct Options {
     bool list = false, trace = false;
 };
 
-// One fact a line; fields by tabs.
-std::string one_line(std::string text) {
-    for (char& c : text)
-        if (c == '\n' || c == '\t') c = ' ';
-    return text;
+std::string to_bytes(const Result& result) {
+    Packed out;
+    out << result.hit << result.where << result.status;
+    out << static_cast<long long>(result.verdicts.size());
+    for (const Verdict& verdict : result.verdicts)
+        out << verdict.name << verdict.mark << verdict.text;
+    out << static_cast<long long>(result.seen.size());
+    for (const Seen& seen : result.seen) {
+        out << seen.process << seen.index << seen.call.number;
+        for (const std::uint64_t argument : seen.call.arguments)
+            out << static_cast<long long>(argument);
+    }
+    out << static_cast<long long>(result.state.size());
+    for (const auto& entry : result.state) out << entry.first << entry.second;
+    return out.bytes();
 }
 
-void write_all(int to, const std::string& text) {
-    for (std::size_t at = 0; at < text.size();) {
-        const ssize_t written = write(to, text.data() + at, text.size() - at);
+bool from_bytes(const std::string& bytes, Result& result) {
+    Unpacked in(bytes);
+    result.hit = in.number() != 0;
+    result.where = in.text();
+    result.status = static_cast<int>(in.number());
+    result.verdicts.resize(static_cast<std::size_t>(in.number()));
+    for (Verdict& verdict : result.verdicts) {
+        verdict.name = in.text();
+        verdict.mark = in.text();
+        verdict.text = in.text();
+    }
+    result.seen.resize(static_cast<std::size_t>(in.number()));
+    for (Seen& seen : result.seen) {
+        seen.process = static_cast<int>(in.number());
+        seen.index = static_cast<int>(in.number());
+        seen.call.number = static_cast<long>(in.number());
+        for (std::uint64_t& argument : seen.call.arguments)
+            argument = static_cast<std::uint64_t>(in.number());
+    }
+    for (long long left = in.number(); left > 0; --left) {
+        const std::string name = in.text();
+        result.state[name] = in.text();
+    }
+    return in.is_whole();
+}
+
+void write_all(int to, const std::string& bytes) {
+    for (std::size_t at = 0; at < bytes.size();) {
+        const ssize_t written = write(to, bytes.data() + at, bytes.size() - at);
         if (written <= 0) _exit(3);
         at += static_cast<std::size_t>(written);
     }
 }
 
-std::string to_text(const Result& result) {
-    std::string text = "R\t" + std::string(result.hit ? "hit" : "-") + "\t" +
-                       (result.drifted ? "drifted" : "-") + "\t" + result.where + "\n";
-    for (const Verdict& verdict : result.verdicts)
-        text += "V\t" + verdict.name + "\t" + verdict.mark + "\t" + one_line(verdict.text) + "\n";
-    return text + "END\n";
-}
-
-std::vector<std::string> fields_of(const std::string& line) {
-    std::vector<std::string> fields;
-    std::istringstream in(line);
-    for (std::string field; std::getline(in, field, '\t');) fields.push_back(field);
-    fields.resize(std::max<std::size_t>(fields.size(), 4));
-    return fields;
-}
-
-Result to_result(const std::string& text) {
-    Result result;
-    for (const std::string& line : harness::lines(text)) {
-        const std::vector<std::string> fields = fields_of(line);
-        if (fields[0] == "R") {
-            result.hit = fields[1] == "hit";
-            result.drifted = fields[2] == "drifted";
-            result.where = fields[3];
-        }
-        if (fields[0] == "V") result.verdicts.push_back({fields[1], fields[2], fields[3]});
-    }
-    return result;
+std::string one_line(std::string text) {
+    for (char& c : text)
+        if (c == '\n') c = ' ';
+    return text;
 }
 
 // A case that is under way, in a process that leads a session: what it starts is its own.
 struct Running {
+    Case what;
     std::size_t number = 0;  // of the case
     pid_t pid = 0;
     int pipe = -1;
     int tries = 0;
     Clock::time_point began;
-    std::string text;
+    std::string bytes;
 };
 
 const Millis patience{90000};  // of a case with all that follows it
@@ -188,15 +204,17 @@ const int most_tries = 6;      // when the k-th call is another one this time
 class Engine {
 public:
     Engine(const Options& options, const std::string& directory)
-        : options_(options), directory_(directory), baselines_(scenarios.size()) {}
+        : options_(options), directory_(directory), clean_(scenarios.size()) {}
     int run();
 
 private:
-    void make_baselines();
+    void run_clean();
+    Result one_at_once(const Case& what);
     bool choose();
     void run_all();
     void begin(Running& running);
     bool is_over(Running& running);
+    static Result result_of(const Running& running);
     void finish(std::size_t number, const Result& result);
     void report(std::size_t number);
     bool is_accepted(const Case& one, const Verdict& verdict);
@@ -204,7 +222,7 @@ private:
 
     Options options_;
     std::string directory_;
-    std::vector<Baseline> baselines_;
+    std::vector<std::unique_ptr<Result>> clean_;
     std::vector<Case> cases_;
     std::size_t of_all_ = 0;
     std::vector<std::unique_ptr<Result>> results_;
@@ -218,7 +236,7 @@ volatile sig_atomic_t interrupted = 0;
 void interrupt(int) { interrupted = 1; }
 
 // A scenario that is wrong without any fault is one failure, and its cases are left out.
-void Engine::make_baselines() {
+void Engine::run_clean() {
     for (std::size_t i = 0; i < scenarios.size(); ++i) {
         const Scenario& scenario = scenarios[i];
         if (needs_root(scenario) && !harness::is_root()) {
@@ -226,19 +244,18 @@ void Engine::make_baselines() {
             ++skipped_;
             continue;
         }
-        Baseline& made = baselines_[i];
-        // What a first run alone does (a log is made) is not what the others do.
-        const std::string place = directory_ + "/clean-" + scenario.name;
-        mkdir(place.c_str(), 0755);
-        const Result clean = run_case(options_.subject, place, scenario, Fault(), -1, nullptr,
-                                      &made, options_.trace && options_.list);
+        Case what;
+        what.scenario = i;
+        what.name = std::string(scenario.name) + ":clean";
+        const Result clean = one_at_once(what);
         for (const Verdict& verdict : clean.verdicts) {
             std::printf("FAIL %s without a fault: %s: %s\n", scenario.name, verdict.name.c_str(),
-                        verdict.text.c_str());
+                        one_line(verdict.text).c_str());
             ++failed_;
         }
         if (!clean.verdicts.empty()) continue;
-        const std::vector<Case> more = cases_of(i, made);
+        clean_[i].reset(new Result(clean));
+        const std::vector<Case> more = cases_of(i, clean);
         cases_.insert(cases_.end(), more.begin(), more.end());
     }
     of_all_ = cases_.size();
@@ -270,9 +287,8 @@ bool Engine::choose() {
 }
 
 void Engine::begin(Running& running) {
-    const Case& one = cases_[running.number];
-    const std::string place =
-        directory_ + "/" + std::to_string(running.number) + "-" + std::to_string(running.tries);
+    const Case& what = running.what;
+    const std::string place = directory_ + "/" + what.name + "-" + std::to_string(running.tries);
     int ends[2];
     if (mkdir(place.c_str(), 0755) != 0 || pipe2(ends, O_CLOEXEC) != 0)
         throw std::runtime_error("a place for a case");
@@ -283,23 +299,24 @@ void Engine::begin(Running& running) {
         close(ends[0]);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
-        std::string text;
+        Result result;
         try {
-            text = to_text(run_case(options_.subject, place, scenarios[one.scenario], one.fault,
-                                    one.call.number, &baselines_[one.scenario], nullptr,
-                                    options_.trace));
+            result = run_case(options_.subject, place, scenarios[what.scenario], what.fault,
+                              what.call.number, clean_[what.scenario].get(), options_.trace);
         } catch (const std::exception& wrong) {
-            text =
-                "R\thit\t-\t\nV\tblocked\t\tthe engine: " + std::string(wrong.what()) + "\nEND\n";
+            result.hit = true;
+            result.verdicts.push_back({"blocked", "", std::string("the engine: ") + wrong.what()});
         }
+        if (clean_[what.scenario]) result.seen.clear(), result.state.clear();
         std::fflush(stdout);
-        write_all(ends[1], text);
+        write_all(ends[1], to_bytes(result));
         _exit(0);
     }
     close(ends[1]);
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
     running.pipe = ends[0];
     running.began = Clock::now();
-    running.text.clear();
+    running.bytes.clear();
 }
 
 // Reads what is there; true when it has ended, or had its time.
@@ -307,7 +324,7 @@ bool Engine::is_over(Running& running) {
     char room[4096];
     ssize_t got;
     while ((got = read(running.pipe, room, sizeof room)) > 0 || (got < 0 && errno == EINTR)) {
-        if (got > 0) running.text.append(room, static_cast<std::size_t>(got));
+        if (got > 0) running.bytes.append(room, static_cast<std::size_t>(got));
     }
     if (got < 0 && Clock::now() - running.began < patience) return false;
     harness::send_signal(running.pid, SIGKILL);
@@ -316,6 +333,27 @@ bool Engine::is_over(Running& running) {
     }
     close(running.pipe);
     return true;
+}
+
+Result Engine::result_of(const Running& running) {
+    Result result;
+    if (!from_bytes(running.bytes, result)) {
+        result = Result();
+        result.hit = true;
+        result.verdicts.push_back({"blocked", "", "the engine: the case came to no end"});
+    }
+    return result;
+}
+
+Result Engine::one_at_once(const Case& what) {
+    Running running;
+    running.what = what;
+    begin(running);
+    while (!is_over(running)) {
+        struct pollfd pipe = {running.pipe, POLLIN, 0};
+        poll(&pipe, 1, 200);
+    }
+    return result_of(running);
 }
 
 void Engine::run_all() {
@@ -332,8 +370,8 @@ void Engine::run_all() {
         while (under_way.size() < options_.jobs && next < cases_.size() && in_time()) {
             Running running;
             running.number = next++;
+            running.what = cases_[running.number];
             begin(running);
-            fcntl(running.pipe, F_SETFL, O_NONBLOCK);
             under_way.push_back(running);
         }
         std::vector<struct pollfd> pipes;
@@ -342,12 +380,9 @@ void Engine::run_all() {
         for (std::size_t i = under_way.size(); i-- > 0;) {
             Running& running = under_way[i];
             if (!is_over(running)) continue;
-            Result result = to_result(running.text);
-            if (running.text.find("END\n") == std::string::npos)
-                result.verdicts.push_back({"blocked", "", "the engine: the case came to no end"});
-            else if (!result.hit && ++running.tries < most_tries && interrupted == 0) {
+            const Result result = result_of(running);
+            if (!result.hit && ++running.tries < most_tries && interrupted == 0) {
                 begin(running);
-                fcntl(running.pipe, F_SETFL, O_NONBLOCK);
                 continue;
             }
             const std::size_t number = running.number;
@@ -404,7 +439,7 @@ void Engine::report(std::size_t number) {
     ++failed_;
     for (const auto& entry : of_case) ++counts_[entry.first][scenarios[one.scenario].name];
     std::printf("FAIL %s (%s) %s\n", one.name.c_str(), name_of(one.call.number).c_str(),
-                text.c_str());
+                one_line(text).c_str());
 }
 
 void Engine::sum_up() const {
@@ -431,7 +466,7 @@ void Engine::sum_up() const {
 }
 
 int Engine::run() {
-    make_baselines();
+    run_clean();
     const bool any = choose();
     if (options_.list) {
         for (const Case& one : cases_)

@@ -150,9 +150,9 @@ struct End {
 class Case {
 public:
     Case(const std::string& subject, const std::string& directory, const Scenario& scenario,
-         const Fault& fault, const Baseline* baseline, bool verbose);
+         const Fault& fault, const Result* clean, bool verbose);
     ~Case();
-    Result judge(long expected, Baseline* made);
+    Result judge(long expected);
 
 private:
     Ran run(const std::string& verb, bool with_option = false);
@@ -188,7 +188,7 @@ private:
     std::string subject_, base_, directory_;
     Scenario scenario_;
     Fault fault_;
-    const Baseline* baseline_;
+    const Result* clean_;
     bool verbose_;
     Tracer tracer_;
     pid_t bystander_ = 0;
@@ -200,13 +200,13 @@ private:
 };
 
 Case::Case(const std::string& subject, const std::string& directory, const Scenario& scenario,
-           const Fault& fault, const Baseline* baseline, bool verbose)
+           const Fault& fault, const Result* clean, bool verbose)
     : subject_(subject),
       base_(directory),
       directory_(directory + "/run"),
       scenario_(scenario),
       fault_(fault),
-      baseline_(baseline),
+      clean_(clean),
       verbose_(verbose) {
     mkdir(directory_.c_str(), 0755);
     prepare_bystander();
@@ -336,7 +336,7 @@ void Case::prepare() {
     while (!tracer_.living().empty()) tracer_.step(Millis(5));
 }
 
-Result Case::judge(long expected, Baseline* made) {
+Result Case::judge(long expected) {
     prepare();
     tracer_.arm(fault_, expected);
     const Ran ran = run(scenario_.verb, true);
@@ -347,14 +347,11 @@ Result Case::judge(long expected, Baseline* made) {
                     ran.out.c_str(), ran.err.c_str());
     }
     const End end = look();
-    if (made) {
-        made->seen = tracer_.seen;
-        made->status = ran.status;
-        const pid_t daemon = end.fresh != 0 ? end.fresh : end.old;
-        if (daemon != 0) made->state = state_of(daemon, directory_);
-    }
+    const pid_t daemon = end.fresh != 0 ? end.fresh : end.old;
+    if (daemon != 0) result_.state = state_of(daemon, directory_);
+    result_.status = ran.status;
     result_.hit = tracer_.hit;
-    result_.drifted = tracer_.drifted;
+    result_.seen = tracer_.seen;
     for (const Seen& seen : tracer_.seen)
         if (seen.process == fault_.process && seen.index == fault_.call)
             result_.where = name_of(seen.call.number);
@@ -384,7 +381,7 @@ Result Case::judge(long expected, Baseline* made) {
 
 void Case::judge_launch(const Ran& ran) {
     if (!ran.ended) say("hang", "it has not ended within 6 s");
-    const bool as_ever = !baseline_ || ran.status == baseline_->status;
+    const bool as_ever = !clean_ || ran.status == clean_->status;
     if (ran.ended && fault_.kind == Kind::delay && !as_ever)
         say("lie", "a delay alone makes it exit with " + number(ran.status) + ": " + ran.err);
     for (const std::string& text : tracer_.crashes) say("crash", text);
@@ -441,14 +438,19 @@ void Case::judge_start(const Ran& ran, const End& end) {
     if (end.fresh != 0) {
         if (!killed_program(ran))
             say("lie", "exit " + number(ran.status) + " though a daemon runs: " + ran.err);
-        else if (!ready_when_hit_)
+        else if (ready_when_hit_)
+            say("lie", "the launcher was killed, and the daemon runs",
+                "launcher killed after ready");
+        else
             say("leftover", "the launcher was killed before ready, and a daemon runs");
         return;
     }
     if (end.old != 0 || killed_old() || !end.file) return;
     if (end.content == stale_ && !stale_.empty()) return;  // as it was before
     say("leftover", "the PID file, with '" + end.content + "'",
-        killed_program(ran) && end.content.empty() ? "empty, of a killed launcher" : "");
+        killed_program(ran) && end.content.empty() && !tracer_.has_forked()
+            ? "empty, killed before it forked"
+            : "");
 }
 
 void Case::judge_stop(const Ran& ran, const End& end) {
@@ -478,8 +480,8 @@ void Case::judge_query(const Ran& ran, const End& end) {
 }
 
 void Case::judge_state(const End& end) {
-    if (end.fresh != 0 && baseline_ && !baseline_->state.empty()) {
-        const std::string text = difference(state_of(end.fresh, directory_), baseline_->state);
+    if (end.fresh != 0 && clean_ && !clean_->state.empty()) {
+        const std::string text = difference(result_.state, clean_->state);
         if (!text.empty()) say("degraded", text);
     }
     if (end.old != 0) {
@@ -562,10 +564,9 @@ void Case::print_trace() const {
 }  // namespace
 
 Result run_case(const std::string& subject, const std::string& directory, const Scenario& scenario,
-                const Fault& fault, long expected, const Baseline* baseline, Baseline* made,
-                bool verbose) {
-    Case one(subject, directory, scenario, fault, baseline, verbose);
-    return one.judge(expected, made);
+                const Fault& fault, long expected, const Result* clean, bool verbose) {
+    Case one(subject, directory, scenario, fault, clean, verbose);
+    return one.judge(expected);
 }
 
 }  // namespace faults

@@ -33,24 +33,19 @@ struct Verdict {
 
 using State = std::map<std::string, std::string>;  // of a daemon, all that /proc tells
 
-struct Baseline {
-    std::vector<Seen> seen;
-    State state;  // of the daemon that runs at the end, if one does
-    int status = 0;
-};
-
 struct Result {
     std::vector<Verdict> verdicts;
-    bool hit = false;
-    bool drifted = false;
-    std::string where;  // the call that was hit, or that stood there instead
+    bool hit = false;        // the fault was injected; else the k-th call was another one this time
+    std::string where;       // the k-th call
+    int status = -1;         // of the program
+    std::vector<Seen> seen;  // all calls
+    State state;             // of the daemon that runs at the end, if one does
 };
 
-// Called in a process of its own, which is the parent of all that it starts. Without a baseline it
-// makes one: the scenario without a fault.
+// Called in a process of its own, which is the parent of all that it starts. `clean` is the same
+// scenario without a fault, the measure of the others; null: this is that one.
 Result run_case(const std::string& subject, const std::string& directory, const Scenario& scenario,
-                const Fault& fault, long expected, const Baseline* baseline, Baseline* made,
-                bool verbose);
+                const Fault& fault, long expected, const Result* clean, bool verbose);
 
 }  // namespace faults
 

@@ -233,7 +233,7 @@ void Tracer::arm(const Fault& fault, long expected) {
     next_ = 1;
     fault_ = fault;
     expected_ = expected;
-    hit = drifted = false;
+    hit = false;
 }
 
 void Tracer::disarm() { armed_ = false; }
@@ -471,11 +471,7 @@ void Tracer::handle_call(Process& process) {
 // False: the process is not to be resumed now.
 bool Tracer::inject(Process& process) {
     const Call& call = seen[process.seen - 1].call;
-    if (expected_ >= 0 && call.number != expected_) {
-        drifted = true;
-        drifted_to = call.number;
-        return true;
-    }
+    if (expected_ >= 0 && call.number != expected_) return true;
     if (fault_.kind == Kind::none) return true;
     hit = true;
     if (on_hit) on_hit();

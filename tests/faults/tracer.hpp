@@ -77,13 +77,12 @@ public:
     bool ended(pid_t pid, int& status) const;  // our own child; 128 + n for signal n
     std::vector<pid_t> living();
     int number_of(pid_t pid) const;
+    bool has_forked() const { return next_ > 2; }  // since counting began
     bool quiet();  // everybody sits in a call, and nothing has happened for 20 ms
     void kill_all();
 
     std::vector<Seen> seen;
-    bool hit = false;      // the fault was injected
-    bool drifted = false;  // the k-th call of process n was another one this time
-    long drifted_to = -1;
+    bool hit = false;  // the fault was injected; not where the k-th call was another one
     std::function<void()> on_hit;        // called just before
     std::vector<std::string> strangers;  // signals to nobody of ours; they were not sent
     std::vector<std::string> crashes;    // who ended by SIGSEGV, SIGABRT and their like
