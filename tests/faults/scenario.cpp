@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <set>
@@ -182,6 +183,8 @@ private:
     // The fault was to kill this process, and it has died.
     bool killed(int process) const;
     bool killed_old() const { return killed(0); }
+    const Seen* hit_call() const;
+    const char* told_missing() const;
     bool killed_program(const Ran& ran) const { return killed(1) && ran.status == 128 + SIGKILL; }
     void print_trace() const;
 
@@ -249,6 +252,20 @@ void Case::say(const std::string& name, const std::string& text, const std::stri
 
 bool Case::killed(int process) const {
     return fault_.kind == Kind::kill && fault_.process == process && tracer_.hit;
+}
+
+const Seen* Case::hit_call() const {
+    for (const Seen& seen : tracer_.seen)
+        if (seen.process == fault_.process && seen.index == fault_.call) return &seen;
+    return nullptr;
+}
+
+// The mark of a case in which the system said that the PID file, or its directory, is not there.
+const char* Case::told_missing() const {
+    const Seen* const call = hit_call();
+    const bool missing = fault_.kind == Kind::error && fault_.error == ENOENT && call &&
+                         !call->path.empty() && call->path.compare(0, 5, "/proc") != 0;
+    return missing ? "told that there is none" : "";
 }
 
 // ---- Running ------------------------------------------------------------------------------------
@@ -352,9 +369,7 @@ Result Case::judge(long expected) {
     result_.status = ran.status;
     result_.hit = tracer_.hit;
     result_.seen = tracer_.seen;
-    for (const Seen& seen : tracer_.seen)
-        if (seen.process == fault_.process && seen.index == fault_.call)
-            result_.where = name_of(seen.call.number);
+    if (const Seen* const seen = hit_call()) result_.where = name_of(seen->call.number);
     if (fault_.kind != Kind::none && !result_.hit) return result_;
 
     judge_launch(ran);
@@ -394,11 +409,9 @@ void Case::judge_words(const Ran& ran) {
     if (verb_is("status") && (ran.status == 1 || ran.status == 3)) return;
     const std::size_t lines = harness::lines(ran.err).size();
     if (lines == 1 && ran.err.back() == '\n') return;
-    const Call* call = nullptr;
-    for (const Seen& seen : tracer_.seen)
-        if (seen.process == fault_.process && seen.index == fault_.call) call = &seen.call;
-    const bool the_line_itself =
-        fault_.process == 1 && call && call->number == SYS_write && call->arguments[0] == 2;
+    const Seen* const seen = hit_call();
+    const bool the_line_itself = fault_.process == 1 && seen && seen->call.number == SYS_write &&
+                                 seen->call.arguments[0] == 2;
     say("silent",
         "exit " + number(ran.status) + " with " + number(static_cast<long>(lines)) +
             " lines on stderr: '" + ran.err + "'",
@@ -456,7 +469,7 @@ void Case::judge_start(const Ran& ran, const End& end) {
 void Case::judge_stop(const Ran& ran, const End& end) {
     if (!ran.ended || killed_program(ran)) return;
     if (ran.status == 0) {
-        if (end.old != 0) say("lie", "exit 0, and the daemon runs");
+        if (end.old != 0) say("lie", "exit 0, and the daemon runs", told_missing());
         if (end.old == 0 && !end.content.empty())
             say("stale file", "exit 0, and the file holds '" + end.content + "'");
     } else if (end.old == 0 && scenario_.before == Before::running) {
@@ -472,7 +485,8 @@ void Case::judge_query(const Ran& ran, const End& end) {
         const bool names_it = ran.out.find(number(old_)) != std::string::npos;
         if (ran.status == 0 && !names_it) say("lie", "exit 0 with '" + ran.out + "'");
         if (ran.status != 0 && ran.status != 4)
-            say("lie", "exit " + number(ran.status) + " though it runs: " + ran.out + ran.err);
+            say("lie", "exit " + number(ran.status) + " though it runs: " + ran.out + ran.err,
+                ran.status == 3 ? told_missing() : "");
     } else if (ran.status == 0 && fault_.process != 0 &&
                harness::slurp(directory_ + "/o").find("hup\n") == std::string::npos) {
         say("lie", "exit 0, and no SIGHUP has arrived");
