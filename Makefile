@@ -33,8 +33,8 @@ NEEDS_SECCOMP := $(BUILD)/deny
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test suite subject examples bench bench-candidate fuzz faults install clean \
-        coverage cross windows subject-windows test-windows bench-windows
+.PHONY: help demo test suite subject examples bench bench-candidate fuzz install clean \
+        faults faults-check coverage cross windows subject-windows test-windows bench-windows
 
 help:
 	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
@@ -47,6 +47,7 @@ help:
 	@echo '  make fuzz             odd inputs to what reads text, FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo '  make faults           each system call fails, dies or waits; FAULTS_BUDGET=60 for a sample,'
 	@echo '                        FAULTS="start:2:17:EINTR" for one case (minutes)'
+	@echo '  make faults-check     whether that engine finds each kind of defect in a sloppy daemon'
 	@echo '  make bench            the header beside the least correct C daemon, medians (minutes)'
 	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
 	@echo '  make cross            compiles the header for macOS, musl, old glibc, 32 bit'
@@ -146,6 +147,14 @@ $(BUILD)/faults: $(FAULT_ENGINE)
 faults: $(BUILD)/faults $(BUILD)/subject
 	@$(BUILD)/faults $(BUILD)/subject --jobs '$(JOBS)' --seed '$(FAULTS_SEED)' \
 	    --budget '$(FAULTS_BUDGET)' --faults '$(FAULTS)'
+
+# Whether the engine finds what there is to find: each verdict in a daemon that asks for it.
+faults-check: $(BUILD)/faults $(BUILD)/sloppy
+	@sh tests/faults/check.sh '$(BUILD)/faults' '$(BUILD)/sloppy' '$(JOBS)'
+
+$(BUILD)/sloppy: tests/faults/target/sloppy.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 # ---- What it costs ------------------------------------------------------------------------------
 # Both sides are compiled and linked alike, without the functions that nobody calls. The floor needs
@@ -256,4 +265,4 @@ clean:
 
 -include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
          $(wildcard $(WINDOWS)/*.d) $(WINDOWS_SUITE:.o=.d) \
-         $(FAULT_ENGINE:.o=.d)
+         $(FAULT_ENGINE:.o=.d) $(BUILD)/sloppy.d

@@ -1,6 +1,6 @@
 #include "calls.hpp"
 
-#ifdef __linux__
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
 
 #include <fcntl.h>
 #include <sys/syscall.h>
@@ -66,6 +66,7 @@ const Row rows[] = {
     ROW(stat, looking, 0),
     ROW(lstat, looking, 0),
     ROW(rename, changing, 0),
+    ROW(rmdir, "EACCES EPERM EBUSY EROFS EIO", 0),
 #endif
     ROW(linkat, changing, 1),
     ROW(renameat2, changing, 1),
