@@ -212,8 +212,10 @@ std::string errors_of_fcntl(std::uint64_t command) {
         case F_SETFL:
         case F_SETFD:
             return "EPERM EACCES";
-        default:
+        case F_GETFL:
             return "EACCES";
+        default:
+            return "";
     }
 }
 

@@ -30,6 +30,7 @@ const long options = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEF
                      PTRACE_O_TRACEEXIT;
 const int call_stop = SIGTRAP | 0x80;
 const Millis delay{20}, silence{20};
+const int stray = 9;  // a descriptor that the program inherits
 
 // ptrace() takes what it needs as a pointer or as a number of a pointer's size.
 void* number(std::uint64_t value) { return reinterpret_cast<void*>(value); }
@@ -150,6 +151,10 @@ void prepare_child(const std::string& out, const std::string& err, pid_t group) 
     open_as("/dev/null", O_RDONLY, 0);
     open_as(out, O_WRONLY | O_CREAT | O_APPEND, 1);
     open_as(err, O_WRONLY | O_CREAT | O_APPEND, 2);
+    // What the engine itself was given is no business of the program's, one descriptor apart: as
+    // from a careless shell, for the daemon to close.
+    for (int file = 3; file < 256; ++file) fcntl(file, F_SETFD, FD_CLOEXEC);
+    open_as("/dev/null", O_RDONLY, stray);
 }
 
 }  // namespace
