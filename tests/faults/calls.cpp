@@ -130,7 +130,7 @@ const Row rows[] = {
     ROW(pidfd_open, "EMFILE ENFILE ENOMEM ENOSYS EPERM", -1),
     ROW(pidfd_send_signal, "EPERM ENOSYS", -1),
     ROW(prctl, "EPERM EINVAL", -1),
-    ROW(prlimit64, "EPERM ENOSYS", -1),
+    ROW(prlimit64, "EPERM", -1),
     ROW(rt_sigaction, "", -1),
     ROW(rt_sigpending, "", -1),
     ROW(rt_sigprocmask, "", -1),

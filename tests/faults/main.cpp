@@ -62,6 +62,10 @@ const Accepted accepted[] = {
      "unlocked it blocks nobody, and status says not running"},
     {"*", "ENOENT", "*", "lie", "told that there is none",
      "the system says that there is no such PID file: that is what can be known"},
+    {"*", "EPERM", "prlimit64", "degraded", "of a limit",
+     "EPERM says that the hard limit of core files is 0 already: then it is left at 0"},
+    {"status", "E*", "write", "lie", "the line itself",
+     "the number could not be written; the exit status is true, and is the answer"},
     {"*", "E*", "write", "silent", "the line itself",
      "what could not be written was the line itself"},
 };

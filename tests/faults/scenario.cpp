@@ -102,7 +102,8 @@ State state_of(pid_t pid, const std::string& directory) {
     state["leads its session"] = facts.session == pid ? "yes" : "no";
     state["leads its group"] = facts.group == pid ? "yes" : "no";
     state["terminal"] = number(facts.terminal);
-    state["limits"] = harness::slurp(proc + "/limits");
+    for (const std::string& line : harness::lines(harness::slurp(proc + "/limits")))
+        state["limit: " + line.substr(0, 26)] = line.substr(26);
     state["environment"] = harness::slurp(proc + "/environ");
     state["score"] = harness::slurp(proc + "/oom_score_adj");
     state["directory"] = without(harness::link_of(pid, "cwd"), directory);
@@ -118,10 +119,7 @@ std::string difference(const State& is, const State& should) {
         const auto found = is.find(entry.first);
         const std::string now = found == is.end() ? "(none)" : found->second;
         if (now == entry.second) continue;
-        if (entry.first == "limits")
-            text += "limits; ";
-        else
-            text += entry.first + " is '" + now + "', not '" + entry.second + "'; ";
+        text += entry.first + " is '" + now + "', not '" + entry.second + "'; ";
     }
     for (const auto& entry : is)
         if (should.count(entry.first) == 0) text += entry.first + " is '" + entry.second + "'; ";
@@ -185,6 +183,7 @@ private:
     bool killed_old() const { return killed(0); }
     const Seen* hit_call() const;
     const char* told_missing() const;
+    bool is_line(int to) const;
     bool killed_program(const Ran& ran) const { return killed(1) && ran.status == 128 + SIGKILL; }
     void print_trace() const;
 
@@ -258,6 +257,13 @@ const Seen* Case::hit_call() const {
     for (const Seen& seen : tracer_.seen)
         if (seen.process == fault_.process && seen.index == fault_.call) return &seen;
     return nullptr;
+}
+
+// Was it the writing of what is told to the user that the fault has hit?
+bool Case::is_line(int to) const {
+    const Seen* const seen = hit_call();
+    return fault_.process == 1 && seen && seen->call.number == SYS_write &&
+           seen->call.arguments[0] == static_cast<std::uint64_t>(to);
 }
 
 // The mark of a case in which the system said that the PID file, or its directory, is not there.
@@ -409,13 +415,10 @@ void Case::judge_words(const Ran& ran) {
     if (verb_is("status") && (ran.status == 1 || ran.status == 3)) return;
     const std::size_t lines = harness::lines(ran.err).size();
     if (lines == 1 && ran.err.back() == '\n') return;
-    const Seen* const seen = hit_call();
-    const bool the_line_itself = fault_.process == 1 && seen && seen->call.number == SYS_write &&
-                                 seen->call.arguments[0] == 2;
     say("silent",
         "exit " + number(ran.status) + " with " + number(static_cast<long>(lines)) +
             " lines on stderr: '" + ran.err + "'",
-        the_line_itself ? "the line itself" : "");
+        is_line(2) ? "the line itself" : "");
 }
 
 void Case::judge_left(const Ran& ran, const End& end) {
@@ -483,7 +486,8 @@ void Case::judge_query(const Ran& ran, const End& end) {
     if (killed_old() || killed_program(ran)) return;
     if (verb_is("status")) {
         const bool names_it = ran.out.find(number(old_)) != std::string::npos;
-        if (ran.status == 0 && !names_it) say("lie", "exit 0 with '" + ran.out + "'");
+        if (ran.status == 0 && !names_it)
+            say("lie", "exit 0 with '" + ran.out + "'", is_line(1) ? "the line itself" : "");
         if (ran.status != 0 && ran.status != 4)
             say("lie", "exit " + number(ran.status) + " though it runs: " + ran.out + ran.err,
                 ran.status == 3 ? told_missing() : "");
@@ -495,8 +499,10 @@ void Case::judge_query(const Ran& ran, const End& end) {
 
 void Case::judge_state(const End& end) {
     if (end.fresh != 0 && clean_ && !clean_->state.empty()) {
+        const Seen* const seen = hit_call();
+        const bool at_limit = seen && seen->call.number == SYS_prlimit64;
         const std::string text = difference(result_.state, clean_->state);
-        if (!text.empty()) say("degraded", text);
+        if (!text.empty()) say("degraded", text, at_limit ? "of a limit" : "");
     }
     if (end.old != 0) {
         const std::string text = difference(state_of(end.old, directory_), before_);
