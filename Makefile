@@ -45,7 +45,7 @@ NEEDS_SECCOMP := $(BUILD)/deny
 .DELETE_ON_ERROR:
 .PHONY: help demo test suite subject examples bench size bench-candidate fuzz install clean \
         coverage races soak stress valgrind cross windows subject-windows test-windows \
-        bench-windows foreign
+        bench-windows foreign faults faults-check
 
 help:
 	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
@@ -62,6 +62,9 @@ help:
 	@echo '  make fuzz             odd inputs to what reads text, FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo '  make bench            the header beside the least correct C daemon, medians; CSV=file (minutes)'
 	@echo '  make size             its bytes and lines alone (seconds)'
+	@echo '  make faults           each system call fails, dies or waits; FAULTS_BUDGET=60 for a sample,'
+	@echo '                        FAULTS="start:2:17:EINTR" for one case (minutes)'
+	@echo '  make faults-check     whether that engine finds each kind of defect in a sloppy daemon'
 	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
 	@echo '  make cross            the header and the subject for FreeBSD, NetBSD, OpenBSD, macOS,'
 	@echo '                        musl, old glibc: compiled and linked (minutes, 395 MB from npm)'
@@ -205,6 +208,29 @@ stress:
 
 valgrind: $(BUILD)/subject
 	@sh tests/valgrind.sh '$(BUILD)'
+# ---- Each system call fails, dies or waits ------------------------------------------------------
+# FAULTS_BUDGET: seconds, 0 is all; what fits into them is drawn by FAULTS_SEED.
+
+FAULTS        ?=
+FAULTS_SEED   ?= 1
+FAULTS_BUDGET ?= 0
+FAULT_ENGINE  := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/faults/*.cpp) \
+                   tests/support/harness.cpp)
+
+$(BUILD)/faults: $(FAULT_ENGINE)
+	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
+
+faults: $(BUILD)/faults $(BUILD)/subject
+	@$(BUILD)/faults $(BUILD)/subject --jobs '$(JOBS)' --seed '$(FAULTS_SEED)' \
+	    --budget '$(FAULTS_BUDGET)' --faults '$(FAULTS)'
+
+# Whether the engine finds what there is to find: each verdict in a daemon that asks for it.
+faults-check: $(BUILD)/faults $(BUILD)/sloppy
+	@sh tests/faults/check.sh '$(BUILD)/faults' '$(BUILD)/sloppy' '$(JOBS)'
+
+$(BUILD)/sloppy: tests/faults/target/sloppy.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 # ---- What it costs ------------------------------------------------------------------------------
 # Both sides are compiled and linked alike, without the functions that nobody calls. The floor needs
@@ -341,4 +367,5 @@ clean:
 	rm -rf '$(BUILD)'
 
 # What each file depends on, as the compiler wrote it down.
+-include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d $(BUILD)/tests/*/*.d $(WINDOWS)/*.d $(WINDOWS)/*/*.d)
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d $(BUILD)/tests/*/*.d $(WINDOWS)/*.d $(WINDOWS)/*/*.d)
