@@ -34,7 +34,7 @@ NEEDS_SECCOMP := $(BUILD)/deny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test suite subject examples bench bench-candidate fuzz install clean \
-        coverage cross windows subject-windows test-windows bench-windows
+        coverage cross windows subject-windows test-windows bench-windows readme vendoring pictures
 
 help:
 	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
@@ -44,6 +44,9 @@ help:
 	@echo '  make coverage         which lines of the header the suite runs, by clang (minutes)'
 	@echo '  make examples         the programs of examples/, into $(BUILD)/'
 	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
+	@echo '  make readme           every block of README.md: compiled, run, compared (a minute)'
+	@echo '  make vendoring        CMake, Meson, unity, module, libraries, static: each tried (a minute)'
+	@echo '  make pictures         the pictures of README.md, into tests/pictures/ (python3)'
 	@echo '  make fuzz             odd inputs to what reads text, FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo '  make bench            the header beside the least correct C daemon, medians (minutes)'
 	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
@@ -225,6 +228,17 @@ test-windows: $(if $(and $(MINGW_SUITE),$(DOCTEST)),$(WINDOWS_TESTS))
 
 bench-windows: $(if $(MINGW_PROGRAM),$(WINDOWS)/bench.exe)
 	@sh tests/windows/bench.sh '$(WINDOWS)'
+
+# ---- What README.md says and shows ---------------------------------------------------------------
+
+readme:
+	@sh tests/readme.sh '$(BUILD)/readme' '$(CXX)'
+
+vendoring:
+	@sh tests/vendoring.sh '$(BUILD)/vendoring' '$(CXX)'
+
+pictures:
+	@python3 tests/pictures.py
 
 # ---- The rest -----------------------------------------------------------------------------------
 
