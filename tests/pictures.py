@@ -210,11 +210,10 @@ def pid_file():
     picture.path("M 446 287 L 358 287 Q 350 287 350 279 L 350 141", "line one", True)
     picture.text(340, 268, "start: the file is", "small end fill-one")
     picture.text(340, 286, "not in its way", "small end fill-one")
-    picture.path("M 748 318 L 748 340 Q 748 348 740 348 L 80 348 Q 72 348 72 340 L 72 141", "line", True)
-    picture.line(536, 318, 536, 348)
-    picture.text(300, 341, "stop, called by root: removed", "small middle")
-    picture.text(24, 386, "(1) A daemon that is no longer root may not delete in /run: it empties the file. "
-                          "An empty, unlocked file blocks no start.", "soft small")
+    picture.path("M 536 318 L 536 340 Q 536 348 528 348 L 80 348 Q 72 348 72 340 L 72 141", "line", True)
+    picture.text(300, 341, "stop: removed", "small middle")
+    picture.text(24, 386, "(1) A daemon that is no longer root may not delete in /run: it empties the file, and `stop` "
+                          "deletes it. An empty file blocks no start.", "soft small")
     return picture.svg()
 
 
