@@ -5,7 +5,7 @@
 #     cpp name=X             a program: compiled with -Wall -Wextra -Werror, linked; if it uses control()
 #                            it is also started, asked and stopped
 #     cpp fragment           compiled inside a function; `fragment top`: outside
-#     cpp windows name=X     compiled and linked by mingw
+#     cpp windows name=X     compiled and linked by mingw, run by wine
 #     console                each line "$ command" is run, what follows is its output, numbers apart
 #     sh                     sh -n
 #     cmake, meson, cpp module: vendoring.sh
@@ -302,6 +302,48 @@ else
     passed=$((passed + $(grep -c '^PASS' "$build/rows")))
     failed=$((failed + $(grep -c '^FAIL' "$build/rows")))
     [ -s "$build/rows" ] || fail 'the console blocks: none was run' "$build/session.log"
+fi
+
+# ---- The programs for Windows, under wine ----------------------------------------------------------
+
+wine_rows() (
+    WINEPREFIX=$build/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml='
+    export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
+    trap 'wineserver -k 2>/dev/null' EXIT
+    cd "$build/windows" || exit 1
+    # Files, not pipes: a daemon under wine keeps the Unix descriptors of its starter.
+    under_wine() { timeout 120 wine "$@" </dev/null >out 2>err; }
+    tried() { # NAME WORD COMMAND...: status 0, and WORD among what it says
+        what=$1 word=$2
+        shift 2
+        if under_wine "$@" && grep -q "$word" out; then echo "PASS $what"; else
+            echo "FAIL $what"
+            head -n 20 out err
+        fi
+    }
+    under_wine wineboot -i
+    tried 'winticker.exe start, under wine' 'started as' winticker.exe start
+    tried 'winticker.exe status, under wine' 'running as' winticker.exe status
+    tried 'winticker.exe stop, under wine' 'ended after' winticker.exe stop
+    under_wine sc create winservice binPath= "$(winepath -w "$build/windows/winservice.exe")"
+    # wine's service manager opens a service that is as old as itself, not one made meanwhile.
+    wineserver -k
+    for round in 1 2 3 4 5 6 7 8 9 10; do # it may still be starting
+        under_wine sc query winservice && grep -q STOPPED out && break
+        sleep 0.5
+    done
+    tried 'winservice.exe as a service, net start' started net start winservice
+    tried 'winservice.exe as a service, net stop' stopped net stop winservice
+)
+if [ ! -e "$build/windows/winticker.exe" ] || [ ! -e "$build/windows/winservice.exe" ]; then
+    skip 'the programs for Windows' 'they were not built'
+elif ! has wine || ! has timeout; then
+    skip 'the programs for Windows' 'there is no wine'
+else
+    wine_rows >"$build/wine-rows" 2>/dev/null
+    cat "$build/wine-rows"
+    passed=$((passed + $(grep -c '^PASS' "$build/wine-rows")))
+    failed=$((failed + $(grep -c '^FAIL' "$build/wine-rows")))
 fi
 
 # ---- What the text says ---------------------------------------------------------------------------
