@@ -45,7 +45,7 @@ NEEDS_SECCOMP := $(BUILD)/deny
 .DELETE_ON_ERROR:
 .PHONY: help demo test suite subject examples bench size bench-candidate fuzz install clean \
         coverage races soak stress valgrind cross windows subject-windows test-windows \
-        bench-windows foreign faults faults-check
+        bench-windows foreign faults faults-check readme vendoring pictures
 
 help:
 	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
@@ -59,6 +59,9 @@ help:
 	@echo '  make coverage         which lines of the header the suite runs, by clang (minutes)'
 	@echo '  make examples         the programs of examples/, into $(BUILD)/'
 	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
+	@echo '  make readme           every block of README.md: compiled, run, compared (a minute)'
+	@echo '  make vendoring        CMake, Meson, unity, module, libraries, static: each tried (a minute)'
+	@echo '  make pictures         the pictures of README.md, into tests/pictures/ (python3)'
 	@echo '  make fuzz             odd inputs to what reads text, FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo '  make bench            the header beside the least correct C daemon, medians; CSV=file (minutes)'
 	@echo '  make size             its bytes and lines alone (seconds)'
@@ -356,6 +359,17 @@ test-windows: $(if $(and $(MINGW_SUITE),$(DOCTEST)),$(WINDOWS_TESTS))
 bench-windows: $(if $(MINGW_PROGRAM),$(WINDOWS)/bench.exe)
 	@sh tests/windows/bench.sh '$(WINDOWS)'
 
+# ---- What README.md says and shows ---------------------------------------------------------------
+
+readme:
+	@sh tests/readme.sh '$(BUILD)/readme' '$(CXX)'
+
+vendoring:
+	@sh tests/vendoring.sh '$(BUILD)/vendoring' '$(CXX)'
+
+pictures:
+	@python3 tests/pictures.py
+
 # ---- The rest -----------------------------------------------------------------------------------
 
 install:
@@ -367,5 +381,5 @@ clean:
 	rm -rf '$(BUILD)'
 
 # What each file depends on, as the compiler wrote it down.
--include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d $(BUILD)/tests/*/*.d $(WINDOWS)/*.d $(WINDOWS)/*/*.d)
--include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d $(BUILD)/tests/*/*.d $(WINDOWS)/*.d $(WINDOWS)/*/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d $(BUILD)/tests/*/*.d $(WINDOWS)/*.d \
+           $(WINDOWS)/*/*.d)
