@@ -50,10 +50,15 @@ public:
         return messages_;
     }
     // Until its queue takes no more: a manager that hangs.
+    // Until the queue has no room for anybody. One sender alone may be stopped before that, by what
+    // he may have on the way himself.
     void fill() {
-        const Descriptor sender(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         const sockaddr* const to = reinterpret_cast<const sockaddr*>(&address_);
-        while (sendto(sender.get(), "x", 1, 0, to, length_) == 1) {
+        for (int sent = 1; sent > 0;) {
+            const Descriptor sender(
+                ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+            sent = 0;
+            while (sendto(sender.get(), "x", 1, 0, to, length_) == 1) ++sent;
         }
     }
     bool hears(const std::string& part, Millis limit = patience()) {
