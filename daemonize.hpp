@@ -802,9 +802,10 @@ DAEMONIZE_LOCAL void put_number(Text& out, long long value) noexcept {
     while (count > 0) out.put(digits[--count]);
 }
 
-const struct SignalName {
-    int number;
-    const char* name;
+// In place, not pointed at: a pointer costs a position-independent program a relocation each.
+static const struct SignalName {
+    short number;
+    char name[10];
 } signal_names[] = {
 #if defined(_WIN32)
     {SIGINT, "SIGINT"},   {SIGILL, "SIGILL"},   {SIGFPE, "SIGFPE"},   {9, "SIGKILL"},
@@ -895,16 +896,16 @@ struct Fault {
 };
 
 DAEMONIZE_LOCAL bool fail(Fault& fault, int code, const char* form, Arg a = Arg(), Arg b = Arg(),
-                          Arg c = Arg(), Arg d = Arg()) noexcept {
+                          Arg c = Arg()) noexcept {
     fault.code = code;
     fault.text.clear();
-    format(fault.text, form, a, b, c, d);
+    format(fault.text, form, a, b, c);
     return false;
 }
 
 DAEMONIZE_LOCAL bool fail(Fault& fault, errc condition, const char* form, Arg a = Arg(),
-                          Arg b = Arg(), Arg c = Arg(), Arg d = Arg()) noexcept {
-    return fail(fault, static_cast<int>(condition), form, a, b, c, d);
+                          Arg b = Arg(), Arg c = Arg()) noexcept {
+    return fail(fault, static_cast<int>(condition), form, a, b, c);
 }
 
 DAEMONIZE_LOCAL bool invalid(Fault& fault, const char* option, const char* form, Arg a = Arg(),
@@ -915,22 +916,16 @@ DAEMONIZE_LOCAL bool invalid(Fault& fault, const char* option, const char* form,
 }
 
 DAEMONIZE_LOCAL const char* condition_text(errc condition) noexcept {
-    static const char* const texts[] = {"already running",
-                                        "not running",
-                                        "untrusted PID file",
-                                        "invalid PID file",
-                                        "locked by no proven daemon",
-                                        "invalid option",
-                                        "not supported by this system",
-                                        "no such user or group",
-                                        "no such signal, or none that can be used",
-                                        "other threads are running",
-                                        "the start failed",
-                                        "timed out",
-                                        "privileges could be regained"};
-    const int index = static_cast<int>(condition) - 1;
-    const bool known = index >= 0 && index < static_cast<int>(sizeof texts / sizeof *texts);
-    return known ? texts[index] : "unknown condition";
+    static const char texts[] =
+        "unknown condition\0already running\0not running\0untrusted PID file\0invalid PID file\0"
+        "locked by no proven daemon\0invalid option\0not supported by this system\0"
+        "no such user or group\0no such signal, or none that can be used\0"
+        "other threads are running\0the start failed\0timed out\0privileges could be regained";
+    const char* text = texts;
+    int left = static_cast<int>(condition);
+    if (left < 0 || left > static_cast<int>(errc::drop_incomplete)) left = 0;
+    for (; left > 0; --left) text += std::strlen(text) + 1;
+    return text;
 }
 
 // ---- What stands in a PID file ----
@@ -1322,6 +1317,7 @@ struct Session {
 struct Features {
     bool (*resolve_accounts)(Session&, Fault&);
     bool (*open_target)(Session&, int which, Fault&);
+    bool (*reopen)(const Session&, int which, Fault&);
 };
 static Features features;
 // >>unix ------------------------------------------------------------------------------------------
@@ -5045,7 +5041,7 @@ DAEMONIZE_LOCAL bool reopen_all(const Session& s, Fault& fault) noexcept {
         if (s.targets[which].choice != Stream::path_choice) continue;
         if (which == 2 && s.starting) continue;  // still the launcher's
         Fault failure;
-        const bool swapped = reopen(s, which, failure);
+        const bool swapped = features.reopen(s, which, failure);
         if (!swapped && done) fault = failure;
         done = done && swapped;
     }
@@ -5454,17 +5450,18 @@ extern const int signal_reload = detail::reload_signal;
 
 Stream::Stream(const char* path) : path_(path), choice_(path_choice) {
     detail::features.open_target = detail::open_target;
+    detail::features.reopen = detail::reopen;
 }
 Stream::Stream(const std::string& path) : Stream(path.c_str()) { path_ = path; }
 
-Stream Stream::descriptor(int open_descriptor) {
+DAEMONIZE_SMALL Stream Stream::descriptor(int open_descriptor) {
     Stream stream;
     stream.choice_ = number_choice;
     stream.descriptor_ = open_descriptor;
     return stream;
 }
 
-Stream Stream::truncated(const std::string& path) {
+DAEMONIZE_SMALL Stream Stream::truncated(const std::string& path) {
     Stream stream(path);
     stream.truncates_ = true;
     return stream;
@@ -5486,7 +5483,7 @@ std::error_code make_error_code(errc condition) noexcept {
     return std::error_code(static_cast<int>(condition), category());
 }
 
-DaemonError::DaemonError(const Error& error) : std::system_error(error.code), text_(error.text) {}
+DAEMONIZE_SMALL DaemonError::DaemonError(const Error& error) : std::system_error(error.code), text_(error.text) {}
 
 namespace detail {
 struct Held {
@@ -5502,7 +5499,7 @@ DAEMONIZE_LOCAL bool has_path(const Held* held, Fault& fault) noexcept {
 }
 }  // namespace detail
 
-PidFile::PidFile(const std::string& path, int mode) : held_(new detail::Held) {
+DAEMONIZE_SMALL PidFile::PidFile(const std::string& path, int mode) : held_(new detail::Held) {
     using namespace detail;
     if (mode < 0400 || mode > 0777 || (mode & 022))
         invalid(held_->path_fault, "mode", "not readable by us, or others could write the file");
@@ -5528,7 +5525,7 @@ PidFile::~PidFile() {
     delete held_;
 }
 
-bool PidFile::acquire(Duration limit, Error& error) noexcept {
+DAEMONIZE_SMALL bool PidFile::acquire(Duration limit, Error& error) noexcept {
     using namespace detail;
     Fault fault;
     SignalHold hold;
@@ -5557,7 +5554,7 @@ void PidFile::release() noexcept {
 
 bool PidFile::is_held() const noexcept { return held_ && detail::is_entered(held_->lock); }
 
-long PidFile::read(Error& error) const noexcept {
+DAEMONIZE_SMALL long PidFile::read(Error& error) const noexcept {
     using namespace detail;
     Fault fault;
     PidFileView view;
@@ -5591,7 +5588,7 @@ std::intptr_t PidFile::native_handle() const noexcept {
     return held_ && is_held() ? detail::lock_handle(held_->lock) : -1;
 }
 
-std::string PidFile::default_path(const std::string& program, Error& error) noexcept {
+DAEMONIZE_SMALL std::string PidFile::default_path(const std::string& program, Error& error) noexcept {
     using namespace detail;
     Fault fault;
     Str directory;
@@ -5625,7 +5622,7 @@ ReceivedSIGINT::ReceivedSIGINT() noexcept : ReceivedSignal(SIGINT) {}
 ReceivedSIGTERM::ReceivedSIGTERM() noexcept : ReceivedSignal(SIGTERM) {}
 ReceivedSIGABRT::ReceivedSIGABRT() noexcept : ReceivedSignal(SIGABRT) {}
 
-SignalHandler::SignalHandler() : reload(default_signal), watch_(new detail::Watch) {
+DAEMONIZE_SMALL SignalHandler::SignalHandler() : reload(default_signal), watch_(new detail::Watch) {
     watch_->add(SIGINT, &sigint);
     watch_->add(SIGTERM, &sigterm);
     watch_->add(SIGABRT, &sigabrt);
@@ -5645,7 +5642,7 @@ DAEMONIZE_LOCAL void reopen_on_reload(Session& session) noexcept {
 }
 }  // namespace detail
 
-SignalHandler::SignalHandler(DaemonContext& context) : SignalHandler() {
+DAEMONIZE_SMALL SignalHandler::SignalHandler(DaemonContext& context) : SignalHandler() {
     detail::Session* const session = &detail::Session::of(context);
     watch_->session = session;
     if (session->controlled) reload = [session](int) { detail::reopen_on_reload(*session); };
@@ -5657,12 +5654,12 @@ SignalHandler::SignalHandler(DaemonContext& context) : SignalHandler() {
     }
 }
 
-SignalHandler::~SignalHandler() {
+DAEMONIZE_SMALL SignalHandler::~SignalHandler() {
     stop();
     delete watch_;
 }
 
-bool SignalHandler::on(int signum, Handler handler, Error& error) noexcept {
+DAEMONIZE_SMALL bool SignalHandler::on(int signum, Handler handler, Error& error) noexcept {
     using namespace detail;
     Fault fault;
     if (!is_catchable(signum)) {
@@ -5682,7 +5679,7 @@ void SignalHandler::on(int signum, Handler handler) {
     if (!on(signum, handler, error)) detail::raise_error(error);
 }
 
-bool SignalHandler::start(Error& error) noexcept {
+DAEMONIZE_SMALL bool SignalHandler::start(Error& error) noexcept {
     using namespace detail;
     Fault fault;
     if (watch_->started && watch_->generation == wake_generation() && is_wake_process()) return true;
@@ -5697,12 +5694,12 @@ bool SignalHandler::start(Error& error) noexcept {
     return give(fault, error);
 }
 
-void SignalHandler::start() {
+DAEMONIZE_SMALL void SignalHandler::start() {
     Error error;
     if (!start(error)) detail::raise_error(error);
 }
 
-void SignalHandler::stop() noexcept {
+DAEMONIZE_SMALL void SignalHandler::stop() noexcept {
     using namespace detail;
     if (!watch_->started) return;
     if (watch_->generation == wake_generation() && is_wake_process())
@@ -5728,14 +5725,14 @@ std::intptr_t SignalHandler::native_handle() const noexcept {
     return watch_->started ? detail::wake_handle() : -1;
 }
 
-DaemonContext::DaemonContext() : session_(new detail::Session) {}
+DAEMONIZE_SMALL DaemonContext::DaemonContext() : session_(new detail::Session) {}
 
-DaemonContext::DaemonContext(DaemonContext&& other) noexcept
+DAEMONIZE_SMALL DaemonContext::DaemonContext(DaemonContext&& other) noexcept
     : DaemonOptions(std::move(other)), session_(other.session_) {
     other.session_ = new detail::Session;
 }
 
-DaemonContext::~DaemonContext() {
+DAEMONIZE_SMALL DaemonContext::~DaemonContext() {
     close();
     // What was started is the process's until its end: `terminate` and the lock refer to it.
     if (session_->process != 0) return;
@@ -5743,7 +5740,7 @@ DaemonContext::~DaemonContext() {
     delete session_;
 }
 
-Role DaemonContext::start(Error& error) noexcept {
+DAEMONIZE_SMALL Role DaemonContext::start(Error& error) noexcept {
     using namespace detail;
     error = Error();
     if (session_->process == self()) return session_->role;
@@ -5752,14 +5749,14 @@ Role DaemonContext::start(Error& error) noexcept {
     return session_->role;
 }
 
-Role DaemonContext::start() {
+DAEMONIZE_SMALL Role DaemonContext::start() {
     Error error;
     const Role role = start(error);
     if (error) detail::raise_error(error);
     return role;
 }
 
-void DaemonContext::open() {
+DAEMONIZE_SMALL void DaemonContext::open() {
     using namespace detail;
     Error error;
     Session& s = *session_;
@@ -5772,7 +5769,7 @@ void DaemonContext::open() {
     leave(started ? 0 : error.exit_code);
 }
 
-void DaemonContext::ready() noexcept {
+DAEMONIZE_SMALL void DaemonContext::ready() noexcept {
     using namespace detail;
     Session& s = *session_;
     if (!is_open_here(s) || !s.starting) return;
@@ -5802,7 +5799,7 @@ void DaemonContext::ready() noexcept {
     leave(1);
 }
 
-void DaemonContext::fail(const std::string& message, int exit_code) noexcept {
+DAEMONIZE_SMALL void DaemonContext::fail(const std::string& message, int exit_code) noexcept {
     using namespace detail;
     Session& s = *session_;
     const int status = failure_code(exit_code);
@@ -5818,7 +5815,7 @@ void DaemonContext::fail(const std::string& message, int exit_code) noexcept {
     std::exit(status);
 }
 
-void DaemonContext::close() noexcept {
+DAEMONIZE_SMALL void DaemonContext::close() noexcept {
     using namespace detail;
     Session& s = *session_;
     if (!is_open_here(s)) {
@@ -5844,7 +5841,7 @@ std::intptr_t DaemonContext::pidfile_handle() const noexcept {
     return is_open() ? detail::lock_handle(*session_->lock) : -1;
 }
 
-bool DaemonContext::reopen_streams(Error& error) noexcept {
+DAEMONIZE_SMALL bool DaemonContext::reopen_streams(Error& error) noexcept {
     detail::Fault fault;
     return detail::reopen_all(*session_, fault) || detail::give(fault, error);
 }
@@ -5873,7 +5870,7 @@ DAEMONIZE_LOCAL void explain_target(std::string& out, const char* what, const Ta
 }
 }  // namespace detail
 
-std::string DaemonContext::explain() const {
+DAEMONIZE_SMALL std::string DaemonContext::explain() const {
     using namespace detail;
     const Session& s = *session_;
     std::string out;
@@ -5910,7 +5907,7 @@ std::string DaemonContext::explain() const {
 
 bool is_setup() noexcept { return !detail::setup_is_over && !detail::was_relaunched(); }
 
-bool send(const std::string& pidfile, int signum, Error& error) noexcept {
+DAEMONIZE_SMALL bool send(const std::string& pidfile, int signum, Error& error) noexcept {
     using namespace detail;
     Fault fault;
     Str path;
@@ -5927,12 +5924,12 @@ void send(const std::string& pidfile, int signum) {
     if (!send(pidfile, signum, error)) detail::raise_error(error);
 }
 
-Status status(const std::string& pidfile) noexcept {
+DAEMONIZE_SMALL Status status(const std::string& pidfile) noexcept {
     bool ignored = false;
     return detail::query(pidfile, ignored);
 }
 
-Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept {
+DAEMONIZE_SMALL Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept {
     using namespace detail;
     Fault fault;
     error = Error();
@@ -5949,7 +5946,7 @@ Stopped stop(const std::string& pidfile, Duration limit) {
     return stopped;
 }
 
-int control(int argc, const char* const* argv, DaemonContext& context,
+DAEMONIZE_SMALL int control(int argc, const char* const* argv, DaemonContext& context,
             const std::function<int(DaemonContext&)>& body) {
     using namespace detail;
     Session& s = Session::of(context);
