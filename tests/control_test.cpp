@@ -162,23 +162,12 @@ TEST_CASE("C2 a start under way is waited for, not slain before it has a number"
     CHECK(descendants().empty());
 }
 
-TEST_CASE("C2 stop of oneself or of an ancestor is refused") {
+TEST_CASE("C2 stop of oneself is refused") {
     const Victim daemon;
     check_started(daemon,
                   daemon.start({"open", "stop=" + daemon.pidfile + ",1000", "say=done", "wait"}));
     REQUIRE(daemon.logs("done"));
     CHECK(contains(slurp(daemon.log), "stopped=failed error=invalid_option"));
-    CHECK(alive(daemon.pid()));
-
-    check_ends(daemon, 128 + SIGTERM);
-
-    // A script that the daemon itself runs calls `stop`: it would wait for its own end.
-    const std::string stop = "exec " + program("subject") + " stop --pidfile " + daemon.pidfile;
-    check_started(daemon, daemon.start({"open", "system=" + stop, "say=survived", "wait"}));
-    REQUIRE(daemon.logs("survived"));
-    INFO(slurp(daemon.log));
-    CHECK(contains(slurp(daemon.log), "system=1\n"));
-    CHECK(contains(slurp(daemon.log), "ancestor"));
     CHECK(alive(daemon.pid()));
 }
 
@@ -323,13 +312,13 @@ TEST_CASE("C3 status: 4 where it cannot be told, after having asked again for up
     CHECK(contains(closed.out + closed.err, "Permission denied"));
 }
 
-TEST_CASE("C3 status of a start under way that ends in time is running") {
+TEST_CASE("C3 status of a start under way is `starting`: 4, unless it ends meanwhile") {
     const Daemon daemon;
     Running launcher(daemon.launch({"--ready-delay-ms", "300"}));
     REQUIRE(eventually([&] { return exists(daemon.pidfile); }));
     const Outcome said = daemon.verb("status");
     INFO(said.text());
-    CHECK(said.status == 0);
+    CHECK((said.status == 0 || said.status == 4));
     CHECK(launcher.finish().status == 0);
 }
 
@@ -395,7 +384,7 @@ TEST_CASE("C5 reload never ends a daemon whose SignalHandler was not asked for S
     check_started(daemon, daemon.start({"open", "wait-term"}));
     REQUIRE(eventually([&] { return has(facts(daemon.pid()).caught, SIGABRT); }));
     CHECK(run({{program("subject"), "reload", "--pidfile", daemon.pidfile}}).status == 0);
-    CHECK(has(facts(daemon.pid()).ignored, SIGHUP));
+    CHECK_FALSE(has(facts(daemon.pid()).ignored, SIGHUP));  // what it runs would inherit that
     check_ends(daemon);
 }
 
