@@ -4283,6 +4283,7 @@ DAEMONIZE_LOCAL bool acquire(PidLock& lock, Duration wait, SignalHold& hold, Fau
         hold.take();
         const Attempt attempt = take_lock(lock, fault);
         if (attempt == Attempt::got) return true;
+        lock.directory.close();
         hold.give();
         PidFileView view;
         if (attempt == Attempt::failed) {
