@@ -3466,7 +3466,7 @@ DAEMONIZE_LOCAL bool terminal_is_gone() noexcept {
 // What the program itself has said about a signal stays; what its starter ignored is undone.
 DAEMONIZE_LOCAL bool is_programs_own(int signum) noexcept {
     struct sigaction action;
-    if (::sigaction(signum, nullptr, &action) != 0) return true;
+    if (::sigaction(signum, nullptr, &action) != 0) return false;  // to set it will say why
     if ((action.sa_flags & SA_SIGINFO) || (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN))
         return !is_ours(action, Route::count);
     return action.sa_handler == SIG_IGN && !has_signal(inheritance.ignored, signum);
