@@ -2095,7 +2095,9 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
             return true;
         }
         uid_t owner = 0;
-        if (!read_link(way.directory.fd(), way.leaf, target, owner) || ++links > 40)
+        const bool too_many = ++links > 40;
+        if (too_many) errno = ELOOP;
+        if (too_many || !read_link(way.directory.fd(), way.leaf, target, owner))
             return refused(fault, "%s %p", step, path);
         if (owner != 0 && owner != ::geteuid())
             return refused_way(fault, step, path, "somebody else's symbolic link leads there");
