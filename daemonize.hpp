@@ -2480,6 +2480,7 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
                                         O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     struct stat opened;
     if (!file || ::fstat(file.fd(), &opened) != 0) {
+        if (errno == ELOOP) return refused_way(fault, "cannot read", path, "it is a symbolic link");
         if (errno != ENOENT) return refused(fault, "cannot read %p", path);
         view = PidFileView();
         return true;
