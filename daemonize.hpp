@@ -2829,9 +2829,14 @@ DAEMONIZE_LOCAL bool make_directories(const char* path, mode_t mode, Fault& faul
     for (const char* at = std::strchr(path + 1, '/');; at = std::strchr(at + 1, '/')) {
         part.set(path);
         if (at) const_cast<char*>(part.c_str())[at - path] = '\0';
+        struct stat st;
         // A part that may not be made may be there all the same, behind a read-only mount.
-        if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-            return refused(fault, "cannot make directory %p", part.c_str());
+        if (::mkdir(part.c_str(), mode) != 0) {
+            const int cause = errno;
+            const bool there = ::stat(part.c_str(), &st) == 0;
+            errno = cause;
+            if (!there) return refused(fault, "cannot make directory %p", part.c_str());
+        }
         if (!at) return true;
     }
 }
