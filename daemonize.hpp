@@ -2892,6 +2892,10 @@ DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
     if (!slash || slash == path.c_str()) return true;
     *slash = '\0';
     if (!open_way("cannot make directory", path.c_str(), false, way, fault)) return false;
+    struct stat st;
+    const bool seen = ::fstat(way.directory.fd(), &st) == 0;
+    const char* const why = seen ? distrust_directory(st, false, way) : nullptr;
+    if (why) return refused_way(fault, "cannot make directory", path.c_str(), why);
     if (::mkdirat(way.directory.fd(), way.leaf, 0755) != 0)
         return errno == EEXIST || refused(fault, "cannot make directory %p", path.c_str());
     // Whatever the umask. By descriptor: the name could be another's by now.
