@@ -1527,14 +1527,20 @@ private:
 };
 
 // A reader that has gone (`start | true`) must not turn the status into 141.
+// One line, whatever the program is called.
+DAEMONIZE_LOCAL void write_line(int fd, const char* program, const char* text) noexcept {
+    Text shown;
+    Str line, whole;
+    for (; *program; ++program) put_shown(shown, *program, "");
+    line.set(shown.c_str(), shown.is_empty() ? "" : ": ", text);
+    whole.set(line.c_str(), "\n");
+    write_all(fd, whole.c_str(), std::strlen(whole.c_str()));
+}
+
 DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) noexcept {
     const WithoutSignal muffled(SIGPIPE);
     std::fflush(stdout);  // after what stdio holds
-    Str line;
-    line.set(program, *program ? ": " : "", text);
-    Str whole;
-    whole.set(line.c_str(), "\n");
-    write_all(stream, whole.c_str(), std::strlen(whole.c_str()));
+    write_line(stream, program, text);
 }
 
 // ---- Facts about processes ----
@@ -3107,11 +3113,7 @@ DAEMONIZE_LOCAL bool make_moved_logs(Session& s, Fault& fault) noexcept {
 }
 
 DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program, const char* text) noexcept {
-    Str line, whole;
-    if (!log) return;
-    line.set(program, ": ", text);
-    whole.set(line.c_str(), "\n");
-    write_all(log.fd(), whole.c_str(), std::strlen(whole.c_str()));
+    if (log) write_line(log.fd(), program, text);
 }
 
 // ---- Descriptors that the daemon does not keep ----
@@ -5963,8 +5965,10 @@ DAEMONIZE_SMALL int control(int argc, const char* const* argv, DaemonContext& co
             const std::function<int(DaemonContext&)>& body) {
     using namespace detail;
     Session& s = Session::of(context);
-    s.called.set(!context.program_name.empty() ? context.program_name.c_str()
-                                               : called_name(argc > 0 ? argv[0] : nullptr));
+    const char* const name = !context.program_name.empty()
+                                 ? context.program_name.c_str()
+                                 : called_name(argc > 0 ? argv[0] : nullptr);
+    set_shown(s.called, name, std::strlen(name));
     Control control{context, body, s.called.c_str(), false};
     if (was_relaunched()) return control.start(Detach::yes, true);  // whatever the verb was
     Verb verb = Verb::none;
