@@ -1890,6 +1890,7 @@ static struct Inheritance {
     bool taken;
     unsigned long long ignored, blocked;  // bit n - 1: signal n
     long threads;                         // more than 1: those of an emulator
+    bool told_end;                        // the system tells where its table of files ends
     int end;                              // descriptors below were looked at
     unsigned char* open;                  // one for each
     unsigned char few[256];
@@ -1962,6 +1963,7 @@ DAEMONIZE_LOCAL void look_at_inheritance() noexcept {
     if (DAEMONIZE_LINUX) read_small("/proc/self/status", status, sizeof status);
     look_at_signals(status);
     in.threads = count_threads();
+    in.told_end = *status != '\0';
     in.end = descriptor_end(status);
     const std::size_t size = static_cast<std::size_t>(in.end);
     in.open = size <= sizeof in.few ? in.few : static_cast<unsigned char*>(std::calloc(size, 1));
@@ -3174,7 +3176,9 @@ DAEMONIZE_LOCAL const char* close_inherited(const KeptDescriptors& keep) noexcep
             first = -1;
         }
     }
-    return "those that were open when the program began";
+    return inheritance.told_end
+               ? "those that were open when the program began"
+               : "those below min(limit, 65536) that were open when the program began";
 }
 
 // The gaps between those kept, at a cost that grows with what is open, not with the limit.
