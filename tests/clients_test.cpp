@@ -2,6 +2,7 @@
 // its logs. Whoever starts services of its own (cron, inetd, sshd, systemd) does so on loopback or
 // in namespaces, with configurations of the test's own; a client that is not installed is a SKIP.
 #include "support/loopback.hpp"
+#include "support/terminal.hpp"
 #include "support/machine.hpp"
 
 #include <fcntl.h>
@@ -562,6 +563,7 @@ TEST_CASE("Client: `ssh host start` of what fails: its status and its line come 
 }
 
 TEST_CASE("Client: `ssh -tt host start`: the terminal goes, the daemon stays") {
+    NEEDS_TERMINAL();
     NEEDS_SSH();
     const Daemon daemon;
     const Outcome launcher = ssh.does(join(daemon.words("start")), {"-tt"});
