@@ -32,9 +32,8 @@
 //
 //     DAEMONIZE_IMPLEMENTATION    Define it in exactly one .cpp file, before the #include. That is
 //                                 where the functions are. The other macros count there only.
-//     DAEMONIZE_GENERIC_POSIX     Define it to compile without any Linux-only call.
-//     DAEMONIZE_HAVE_x            Define it as 0 to compile without feature x; the list of features
-//                                 is at >>implementation. A kernel that refuses x needs no macro.
+//     DAEMONIZE_GENERIC_POSIX     Define it to compile without any Linux-only call. A kernel that
+//                                 refuses a newer call needs no macro: it is served at run time.
 //
 // VOCABULARY
 //
@@ -132,6 +131,10 @@
 //  j. If memory runs out the program ends.
 //  k. close() removes the PID file a little before the process ends: static destructors and atexit
 //     handlers may meet a new instance. stop() and `restart` wait for the process itself.
+//  l. Code in the daemon that closes all descriptors frees the lock: spare pidfile_handle(). A
+//     child made by _Fork() runs no fork handlers and keeps the lock until it calls exec or ends.
+//  m. The descriptors and signals that the program inherited are noted before main(). In a library
+//     that is loaded late they are noted as late: what was opened until then counts as inherited.
 //
 // WHAT DIFFERS
 //
@@ -4609,7 +4612,9 @@ DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder&
     if (require_holder("cannot stop the daemon of", path.c_str(), holder, fault))
         return stop_holder(path.c_str(), holder, order, fault);
     if (fault.code != static_cast<int>(errc::not_running)) return Stopped::failed;
-    if (holder.verdict == Verdict::dead && holder.view.number)
+    const bool is_daemons = holder.verdict == Verdict::empty ||
+                            (holder.verdict == Verdict::dead && holder.view.number);
+    if (is_daemons)
         remove_leftover(path.c_str(), holder.view, holder.view.number);
     return Stopped::not_running;
 }
