@@ -32,9 +32,8 @@
 //
 //     DAEMONIZE_IMPLEMENTATION    Define it in exactly one .cpp file, before the #include. That is
 //                                 where the functions are. The other macros count there only.
-//     DAEMONIZE_GENERIC_POSIX     Define it to compile without any Linux-only call.
-//     DAEMONIZE_HAVE_x            Define it as 0 to compile without feature x; the list of features
-//                                 is at >>implementation. A kernel that refuses x needs no macro.
+//     DAEMONIZE_GENERIC_POSIX     Define it to compile without any Linux-only call. A kernel that
+//                                 refuses a newer call needs no macro: it is served at run time.
 //
 // VOCABULARY
 //
@@ -132,6 +131,10 @@
 //  j. If memory runs out the program ends.
 //  k. close() removes the PID file a little before the process ends: static destructors and atexit
 //     handlers may meet a new instance. stop() and `restart` wait for the process itself.
+//  l. Code in the daemon that closes all descriptors frees the lock: spare pidfile_handle(). A
+//     child made by _Fork() runs no fork handlers and keeps the lock until it calls exec or ends.
+//  m. The descriptors and signals that the program inherited are noted before main(). In a library
+//     that is loaded late they are noted as late: what was opened until then counts as inherited.
 //
 // WHAT DIFFERS
 //
@@ -1188,7 +1191,8 @@ struct Report {
     std::int32_t word = none;
     std::int32_t code = 0;       // as in Fault
     std::int32_t exit_code = 0;  // what the launcher is to end with
-    std::int32_t pid = 0;        // told by the leader alone; what a daemon says there is not read
+    std::int32_t pid = 0;        // told by the leader alone, as the next; what a daemon says in
+    std::int32_t lives = 0;      // them is not read. lives: it could not be killed, and has its file
     std::uint32_t size = 0;
 };
 const std::size_t report_room = 32000;  // of its text: what is longer is cut, and marked
@@ -1418,6 +1422,14 @@ DAEMONIZE_LOCAL Handle lifted(int fd) noexcept {
     return fd < 0 || fd > 2 ? std::move(low) : Handle(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
+// The open of everything here: close-on-exec, off 0 to 2, and not given up for a signal.
+DAEMONIZE_LOCAL Handle open_at(int directory, const char* name, int flags, mode_t mode = 0) noexcept {
+    int fd;
+    do fd = ::openat(directory, name, flags | O_CLOEXEC, mode);
+    while (fd < 0 && errno == EINTR);
+    return lifted(fd);
+}
+
 DAEMONIZE_LOCAL void set_cloexec(int fd) noexcept {
     const int flags = ::fcntl(fd, F_GETFD);
     if (flags != -1) ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
@@ -1457,7 +1469,7 @@ DAEMONIZE_LOCAL bool make_socket_pair(Handle& a, Handle& b) noexcept {
 
 // The beginning of a small file, as text; its size, or -1.
 DAEMONIZE_LOCAL ssize_t read_small(const char* path, char* out, std::size_t room) noexcept {
-    const Handle file(::open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    const Handle file = open_at(AT_FDCWD, path, O_RDONLY | O_NOCTTY);
     std::size_t size = 0;
     for (ssize_t n; file && size + 1 < room; size += static_cast<std::size_t>(n)) {
         n = ::read(file.fd(), out + size, room - 1 - size);
@@ -1927,6 +1939,7 @@ DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
 // kept. In a library that is loaded late the look is as late.
 
 static const int compared = 64;  // inherited descriptors below are known by file, not by number
+static const unsigned char by_number = 2;  // nor where the file was not told
 
 static struct Inheritance {
     bool taken;
@@ -1970,8 +1983,10 @@ DAEMONIZE_LOCAL void mark_open(unsigned char* marks, int end) noexcept {
             fds[i].events = 0;
             fds[i].revents = POLLNVAL;
         }
-        ::poll(fds, static_cast<nfds_t>(count), 0);
-        for (int i = 0; i < count; ++i) marks[first + i] = (fds[i].revents & POLLNVAL) == 0;
+        const bool told = ::poll(fds, static_cast<nfds_t>(count), 0) >= 0;
+        for (int i = 0; i < count; ++i)
+            marks[first + i] = told ? (fds[i].revents & POLLNVAL) == 0
+                                    : ::fcntl(first + i, F_GETFD) != -1;
     }
 }
 
@@ -2013,7 +2028,11 @@ DAEMONIZE_LOCAL void look_at_inheritance() noexcept {
     mark_open(in.open, in.end);
     for (int fd = 3; fd < in.end && fd < compared; ++fd) {
         struct stat st;
-        if (!in.open[fd] || ::fstat(fd, &st) != 0) continue;
+        if (!in.open[fd]) continue;
+        if (::fstat(fd, &st) != 0) {
+            in.open[fd] = by_number;
+            continue;
+        }
         in.files[fd].device = st.st_dev;
         in.files[fd].inode = st.st_ino;
     }
@@ -2030,8 +2049,8 @@ DAEMONIZE_LOCAL bool is_still_inherited(int fd) noexcept {
     const Inheritance& in = inheritance;
     if (fd < 3 || fd >= in.end || !in.open[fd]) return false;
     struct stat st;
-    return fd >= compared || (::fstat(fd, &st) == 0 && st.st_dev == in.files[fd].device &&
-                              st.st_ino == in.files[fd].inode);
+    if (fd >= compared || in.open[fd] == by_number || ::fstat(fd, &st) != 0) return true;
+    return st.st_dev == in.files[fd].device && st.st_ino == in.files[fd].inode;
 }
 
 // ---- Directories on the way to a file ----
@@ -2060,7 +2079,7 @@ DAEMONIZE_LOCAL bool read_link(int directory, const char* name, Str& target, uid
     char text[4096];
     ssize_t size = -1;
 #if defined(O_PATH)
-    const Handle link(::openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    const Handle link = open_at(directory, name, O_PATH | O_NOFOLLOW);
     if (!link || ::fstat(link.fd(), &st) != 0) return false;
     if (S_ISLNK(st.st_mode)) size = ::readlinkat(link.fd(), "", text, sizeof text - 1);
     again = st;
@@ -2078,6 +2097,15 @@ DAEMONIZE_LOCAL bool read_link(int directory, const char* name, Str& target, uid
     target.set(text);
     owner = st.st_uid;
     return true;
+}
+
+// What O_NOFOLLOW | O_DIRECTORY says of a link differs: ELOOP or ENOTDIR, EMLINK on FreeBSD, EFTYPE
+// on NetBSD.
+DAEMONIZE_LOCAL bool may_be_link(int error) noexcept {
+#if defined(EFTYPE)
+    if (error == EFTYPE) return true;
+#endif
+    return error == ELOOP || error == ENOTDIR || error == EMLINK;
 }
 
 // "pipe:[4711]": the name of something that is open, below /proc/self/fd. Only the system can
@@ -2112,7 +2140,7 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
     int links = 0;
     way.alone = true;
     errno = ENAMETOOLONG;
-    if (std::strlen(path) < PATH_MAX) way.directory = lifted(::open("/", directory_flags));
+    if (std::strlen(path) < PATH_MAX) way.directory = open_at(AT_FDCWD, "/", directory_flags);
     for (;;) {
         rest += std::strspn(rest, "/");
         const std::size_t size = std::strcspn(rest, "/");
@@ -2130,15 +2158,13 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
         if (distrust) return refused_way(fault, step, path, distrust);
         Handle next;
         if (!is_last) {
-            next = lifted(::openat(way.directory.fd(), way.leaf, directory_flags));
+            next = open_at(way.directory.fd(), way.leaf, directory_flags);
             if (next) {
                 way.directory = std::move(next);
                 rest += size;
                 continue;
             }
-            if (errno == ENOENT || errno == EACCES || errno == EMFILE || errno == ENFILE ||
-                errno == ENOMEM)
-                return refused(fault, "%s %p", step, path);
+            if (!may_be_link(errno)) return refused(fault, "%s %p", step, path);
         } else if (!follow || ::fstatat(way.directory.fd(), way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
                    !S_ISLNK(st.st_mode)) {
             if (size == 0) std::strcpy(way.leaf, ".");
@@ -2160,7 +2186,7 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
             const_cast<char*>(linked.c_str())[std::strlen(linked.c_str()) - 1] = '\0';
             rest = linked.c_str();
         }
-        if (*rest == '/') way.directory = lifted(::open("/", directory_flags));
+        if (*rest == '/') way.directory = open_at(AT_FDCWD, "/", directory_flags);
     }
 }
 
@@ -2329,13 +2355,14 @@ DAEMONIZE_LOCAL Attempt take_once(PidLock& lock, Handle& taken, struct stat& st,
     struct stat named;
     PidFileView own;
     again = false;
-    if (::fstatat(directory, lock.leaf, &named, AT_SYMLINK_NOFOLLOW) == 0) {
+    const bool there = ::fstatat(directory, lock.leaf, &named, AT_SYMLINK_NOFOLLOW) == 0;
+    if (there) {
         if (!S_ISREG(named.st_mode)) return lock_untrusted(fault, lock, distrust(named));
         if (view_own(named, own)) return Attempt::held;
     }
-    Handle old = lifted(::openat(directory, lock.leaf, flags));
-    if (!old && errno == EACCES)
-        old = lifted(::openat(directory, lock.leaf, (flags & ~O_ACCMODE) | O_RDONLY));
+    Handle old(there ? open_at(directory, lock.leaf, flags) : Handle());
+    if (!old && there && errno == EACCES)
+        old = open_at(directory, lock.leaf, (flags & ~O_ACCMODE) | O_RDONLY);
     if (!old && errno != ENOENT) return lock_fault(fault, "cannot open %p", lock);
     if (old) {
         const Attempt attempt = lock_now(old.fd(), LOCK_EX);
@@ -2352,12 +2379,14 @@ DAEMONIZE_LOCAL Attempt take_once(PidLock& lock, Handle& taken, struct stat& st,
         }
     }
     const mode_t mode = static_cast<mode_t>(lock.mode);
-    Handle file = lifted(::openat(directory, lock.leaf, flags | O_CREAT | O_EXCL, mode));
+    Handle file = open_at(directory, lock.leaf, flags | O_CREAT | O_EXCL, mode);
     if (!file) {
         again = errno == EEXIST;
         return lock_fault(fault, "cannot create %p", lock);
     }
-    const bool has_mode = ::fchmod(file.fd(), mode) == 0;  // whatever the umask
+    // Whatever the umask; where that took nothing, a write to the disk is saved.
+    const bool has_mode = (::fstat(file.fd(), &st) == 0 && (st.st_mode & 07777) == mode) ||
+                          ::fchmod(file.fd(), mode) == 0;
     const Attempt attempt = has_mode ? lock_now(file.fd(), LOCK_EX) : Attempt::failed;
     if (attempt == Attempt::failed) {
         lock_fault(fault, has_mode ? "cannot lock %p" : "cannot set the mode of %p", lock);
@@ -2434,12 +2463,14 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
         fail(fault, errc::untrusted_pid_file, "cannot write %p: it was replaced", lock.path.c_str());
         return Attempt::failed;
     }
-    const WithoutSignal muffled(SIGXFSZ);  // RLIMIT_FSIZE is an error, not the end
     char text[24];
     const int size = std::snprintf(text, sizeof text, "%ld\n", self());
-    ssize_t written;
-    do written = ::pwrite(fd, text, static_cast<std::size_t>(size), 0);
-    while (written < 0 && errno == EINTR);
+    ssize_t written = -1;
+    struct rlimit limit;  // beyond it a write is a SIGXFSZ, which would end the process
+    errno = EFBIG;
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= sizeof text)
+        do written = ::pwrite(fd, text, static_cast<std::size_t>(size), 0);
+        while (written < 0 && errno == EINTR);
     if (written >= 0 && written != size) errno = ENOSPC;
     if (written != size || ::ftruncate(fd, size) != 0) return lock_fault(fault, "cannot write %p", lock);
     held_locks[lock.slot].bytes.store(1);
@@ -2526,8 +2557,8 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     if (!S_ISREG(st.st_mode)) return refused_way(fault, "cannot read", path, distrust(st));
     describe_file(st, view);
     if (view_own(st, view)) return true;
-    const Handle file = lifted(::openat(directory, way.leaf,
-                                        O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+    const Handle file = open_at(directory, way.leaf,
+                                        O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat opened;
     if (!file || ::fstat(file.fd(), &opened) != 0) {
         if (errno == ELOOP) return refused_way(fault, "cannot read", path, "it is a symbolic link");
@@ -2550,28 +2581,35 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     return true;
 }
 
-// What a daemon that is gone has left: removed under a lock of our own, and only if it is still
-// that file and still that daemon's.
-DAEMONIZE_LOCAL void remove_leftover(const char* path, const PidFileView& seen, long pid) noexcept {
+// What a daemon that is gone has left: removed under a lock of our own, and only if it is still that
+// file and still that daemon's. False: it is there, and neither removed nor emptied.
+DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, long pid,
+                                     Fault& fault) noexcept {
     PidLock lock;
-    Fault ignored;  // somebody else has it now, or it is gone: both are fine
     Way way;
     struct stat st;
-    if (!open_way("cannot remove", path, false, way, ignored)) return;
-    lock.path.set(path);
+    if (!open_way("cannot remove", path, false, way, fault)) return fault.code == -ENOENT;
     lock.leaf = way.leaf;
     lock.directory = std::move(way.directory);
-    const int flags = O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-    Handle file = lifted(::openat(lock.directory.fd(), lock.leaf, flags | O_RDONLY));
-    if (!file || lock_now(file.fd(), LOCK_EX) != Attempt::got || !is_named(lock, file.fd(), st) ||
-        static_cast<unsigned long long>(st.st_dev) != seen.device ||
-        static_cast<unsigned long long>(st.st_ino) != seen.inode || distrust(st))
-        return;
+    const int directory = lock.directory.fd();
+    const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    Handle file = open_at(directory, lock.leaf, flags | O_RDWR);
+    if (!file && errno != ENOENT) file = open_at(directory, lock.leaf, flags | O_RDONLY);
+    if (!file) return errno == ENOENT || refused(fault, "cannot remove %p", path);
+    const Attempt attempt = lock_now(file.fd(), LOCK_EX);
+    if (attempt == Attempt::held) return true;  // somebody else's by now
     char text[64];
     const ssize_t size = ::pread(file.fd(), text, sizeof text, 0);
+    if (attempt == Attempt::failed || size < 0 || ::fstat(file.fd(), &st) != 0)
+        return refused(fault, "cannot remove %p", path);
     PidFileView now;
-    read_content(now, text, size > 0 ? static_cast<std::size_t>(size) : 0);
-    if (size >= 0 && is_left_by(now, pid)) ::unlinkat(lock.directory.fd(), lock.leaf, 0);
+    read_content(now, text, static_cast<std::size_t>(size));
+    if (static_cast<unsigned long long>(st.st_dev) != seen.device ||
+        static_cast<unsigned long long>(st.st_ino) != seen.inode || !is_left_by(now, pid))
+        return true;
+    if (!is_named(lock, file.fd(), st)) return errno == ENOENT || refused(fault, "cannot remove %p", path);
+    return ::unlinkat(directory, lock.leaf, 0) == 0 || errno == ENOENT ||
+           ::ftruncate(file.fd(), 0) == 0 || refused(fault, "cannot remove %p", path);
 }
 
 // ---- Who the daemon is to be ----
@@ -2949,8 +2987,8 @@ DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
     if (::mkdirat(way.directory.fd(), way.leaf, 0755) != 0)
         return errno == EEXIST || refused(fault, "cannot make directory %p", path.c_str());
     // Whatever the umask. By descriptor: the name could be another's by now.
-    const Handle made = lifted(::openat(way.directory.fd(), way.leaf,
-                                        O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    const Handle made = open_at(way.directory.fd(), way.leaf,
+                                        O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     const bool given =
         made && ::fchmod(made.fd(), 0755) == 0 &&
         (!s.who.drops || !s.who.sets_uid || ::geteuid() != 0 ||
@@ -3004,11 +3042,11 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
     const int flags = (reads ? O_RDONLY : O_WRONLY | O_APPEND) | O_NOCTTY | O_CLOEXEC | O_NONBLOCK |
                       large_file | (magic ? 0 : O_NOFOLLOW);
     bool created = false;
-    Handle file = lifted(::openat(directory, way.leaf, flags));
+    Handle file = open_at(directory, way.leaf, flags);
     for (int round = 0; !file && errno == ENOENT && !reads && round < 3; ++round) {
-        file = lifted(::openat(directory, way.leaf, flags | O_CREAT | O_EXCL, 0640));
+        file = open_at(directory, way.leaf, flags | O_CREAT | O_EXCL, 0640);
         created = static_cast<bool>(file);
-        if (!file && errno == EEXIST) file = lifted(::openat(directory, way.leaf, flags));
+        if (!file && errno == EEXIST) file = open_at(directory, way.leaf, flags);
     }
     if (!file || !stat_file(file.fd(), st)) {
         const bool is_fifo = errno == ENXIO;
@@ -3052,7 +3090,8 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
     if (truncates && !reads && S_ISREG(st.st_mode) && ::ftruncate(file.fd(), 0) != 0)
         return refused(fault, "cannot empty %p", path);
     const int status = ::fcntl(file.fd(), F_GETFL);
-    if (status != -1) ::fcntl(file.fd(), F_SETFL, status & ~O_NONBLOCK);
+    if (status == -1 || ::fcntl(file.fd(), F_SETFL, status & ~O_NONBLOCK) != 0)
+        return refused(fault, "cannot set up %p", path);
     out = std::move(file);
     return true;
 }
@@ -3091,7 +3130,7 @@ DAEMONIZE_LOCAL bool open_target(Session& s, int which, Fault& fault) noexcept {
 // Step 5. Only after the lock: a refused start touches no log.
 DAEMONIZE_LOCAL bool open_streams(Session& s, Fault& fault) noexcept {
     if (!s.decision.detach) return true;
-    s.null_device = lifted(::open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY));
+    s.null_device = open_at(AT_FDCWD, "/dev/null", O_RDWR | O_NOCTTY);
     if (!s.null_device) return refused(fault, "cannot open '/dev/null'");
     for (int which = 0; which < 3; ++which) {
         Target& target = s.targets[which];
@@ -3451,7 +3490,7 @@ DAEMONIZE_LOCAL bool is_wake_process() noexcept { return signal_process.load() =
 DAEMONIZE_LOCAL bool is_wake_open(int generation) noexcept {
     struct stat st;
     return generation == signal_generation && is_wake_process() &&
-           ::fstat(wake_readable.load() - 1, &st) == 0 && S_ISFIFO(st.st_mode);
+           (::fstat(wake_readable.load() - 1, &st) == 0 ? S_ISFIFO(st.st_mode) : errno != EBADF);
 }
 
 DAEMONIZE_LOCAL int wake_generation() noexcept { return signal_generation; }
@@ -3524,12 +3563,11 @@ DAEMONIZE_LOCAL bool terminal_is_gone() noexcept {
 }
 
 // What the program itself has said about a signal stays; what its starter ignored is undone.
-DAEMONIZE_LOCAL bool is_programs_own(int signum) noexcept {
-    struct sigaction action;
-    if (::sigaction(signum, nullptr, &action) != 0) return false;  // to set it will say why
-    if ((action.sa_flags & SA_SIGINFO) || (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN))
-        return !is_ours(action, Route::count);
-    return action.sa_handler == SIG_IGN && !has_signal(inheritance.ignored, signum);
+DAEMONIZE_LOCAL bool is_programs_own(int signum, const struct sigaction& action) noexcept {
+    if (!(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_DFL) return false;
+    if (!(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_IGN)
+        return !has_signal(inheritance.ignored, signum);
+    return !is_ours(action, Route::count);
 }
 
 // Step 16, before signal_map. An ignored signal survives exec: what nohup or a shell's background
@@ -3555,12 +3593,18 @@ DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcep
         if (::sigaction(signum, nullptr, &action) == 0 && is_ours(action, Route::ignore))
             set_disposition(signum, Route::standard, fault);
     }
+    signal_process.store(self());
     for (int i = 0; i < count; ++i) {
-        const CapturedSignal* const captured = captured_signals[rows[i].signum].load();
-        const bool handled = captured && captured->owner;
-        if ((handled || !is_programs_own(rows[i].signum)) &&
-            !route_below(rows[i].signum, rows[i].route, fault))
-            return false;
+        const int signum = rows[i].signum;
+        const struct sigaction ours = disposition_of(signum, rows[i].route);
+        struct sigaction found;
+        CapturedSignal* const captured = captured_signals[signum].load();
+        if (captured && captured->owner)
+            captured->before = ours;
+        else if (::sigaction(signum, &ours, &found) != 0)
+            return refused(fault, "cannot handle %S", signum);
+        else if (is_programs_own(signum, found))
+            ::sigaction(signum, &found, nullptr);
     }
     return true;
 }
@@ -3715,7 +3759,7 @@ DAEMONIZE_LOCAL bool enter_jail(Session& s, Fault& fault) noexcept {
         if (fault.code > 0) fault.code = -EACCES;
         return false;
     }
-    Handle jail = lifted(::openat(way.directory.fd(), way.leaf, directory_flags));
+    Handle jail = open_at(way.directory.fd(), way.leaf, directory_flags);
     if (!jail || ::fchdir(jail.fd()) != 0) return refused(fault, "cannot change root to %p", s.root.c_str());
     jail.close();
     way.directory.close();
@@ -3842,9 +3886,11 @@ DAEMONIZE_LOCAL bool send_bytes(int fd, const void* bytes, std::size_t size, Dur
             continue;
         }
         if (sent < 0 && errno == EINTR) continue;
-        if (late || sent == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return false;
+        const bool full = errno == EAGAIN || errno == EWOULDBLOCK;
+        if (late || sent == 0 || (!full && errno != ENOBUFS && errno != ENOMEM)) return false;
         struct pollfd room = {fd, POLLOUT, 0};
         ::poll(&room, 1, deadline.left_to_poll(1000));
+        if (!full) pause_for(1);
     }
     return true;
 }
@@ -3865,7 +3911,7 @@ struct Incoming {
     State state;
     std::size_t size;
     Report report;
-    char text[report_room + 1];
+    char* text;  // made when there is one: a start that succeeds touches no page for it
 };
 static Incoming incoming;  // of the launcher, or of the leader: each reads one report
 
@@ -3873,26 +3919,25 @@ static Incoming incoming;  // of the launcher, or of the leader: each reads one 
 DAEMONIZE_LOCAL Incoming::State read_report(int fd) noexcept {
     Incoming& in = incoming;
     while (in.state == Incoming::waiting) {
-        char* const head = reinterpret_cast<char*>(&in.report);
-        const bool in_head = in.size < sizeof in.report;
-        char* const to = in_head ? head + in.size : in.text + (in.size - sizeof in.report);
-        const std::size_t wanted =
-            in_head ? sizeof in.report - in.size : sizeof in.report + in.report.size - in.size;
-        const ssize_t got = wanted == 0 ? 0 : ::recv(fd, to, wanted, MSG_DONTWAIT);
+        const std::size_t head = sizeof in.report;
+        const bool in_head = in.size < head;
+        char* const to = in_head ? reinterpret_cast<char*>(&in.report) + in.size
+                                 : in.text + (in.size - head);
+        const std::size_t wanted = (in_head ? head : head + in.report.size) - in.size;
+        const ssize_t got = ::recv(fd, to, wanted, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOMEM)) break;
-        if (got > 0) in.size += static_cast<std::size_t>(got);
-        if (got > 0 && in.size == sizeof in.report && !is_plausible(in.report))
+        if (got == 0) in.state = Incoming::at_end;
+        if (got <= 0) break;  // what failed is asked again: a report may be there all the same
+        in.size += static_cast<std::size_t>(got);
+        if (in.size == head && in.report.size != 0 && is_plausible(in.report))
+            in.text = static_cast<char*>(std::calloc(in.report.size + 1, 1));
+        if (in.size == head && (!is_plausible(in.report) || (in.report.size != 0 && !in.text)))
             in.state = Incoming::nonsense;
-        if (in.size >= sizeof in.report && in.size == sizeof in.report + in.report.size)
-            in.state = in.state == Incoming::nonsense ? in.state : Incoming::complete;
-        else if (got <= 0)
-            in.state = Incoming::at_end;
+        else if (in.size == head + in.report.size && in.size >= head)
+            in.state = Incoming::complete;
     }
-    in.text[in.size > sizeof in.report ? in.size - sizeof in.report : 0] = '\0';
     return in.state;
 }
-
 
 DAEMONIZE_LOCAL void put_end(Text& out, int status) noexcept {
     if (WIFSIGNALED(status))
@@ -3922,6 +3967,7 @@ struct Leader {
     Session& session;
     pid_t daemon = -1;
     int launcher = -1;           // its end of the channel to the launcher
+    pid_t parent = ::getppid();  // the launcher
     bool leads = false;          // a session and a group of its own
     bool launcher_gone = false;
     Fault fault;
@@ -3944,9 +3990,7 @@ DAEMONIZE_SMALL void Leader::await(const Deadline& deadline, sigset_t& mask, int
         if (reaped != daemon) status = -1;
         if (reaped == daemon && state == Incoming::waiting) state = read_report(0);
         char byte;
-        const ssize_t more = ::recv(1, &byte, 1, MSG_DONTWAIT);
-        launcher_gone = more == 0 || (more < 0 && errno != EAGAIN && errno != EWOULDBLOCK &&
-                                          errno != EINTR && errno != ENOMEM);
+        launcher_gone = ::recv(1, &byte, 1, MSG_DONTWAIT) == 0;
         if (state == Incoming::complete || state == Incoming::nonsense || status != -1 ||
             launcher_gone || late)
             return;
@@ -3968,6 +4012,7 @@ DAEMONIZE_SMALL void Leader::clean_up(bool ended) noexcept {
     if (!ended && daemon > 0 &&
         reap_until(daemon, Deadline(spared ? patience : after_kill)) == -1) {
         fault.text.put(", and could not be killed");
+        report.lives = 1;
         return;
     }
     discard_file(*session.lock, false);
@@ -3979,7 +4024,10 @@ DAEMONIZE_SMALL void Leader::tell() noexcept {
     report.pid = static_cast<std::int32_t>(daemon);
     const char* const text = relays ? incoming.text : failed ? fault.text.c_str() : "";
     const std::size_t size = relays ? incoming.report.size : std::strlen(text);
-    if (!launcher_gone) launcher_gone = !send_report(launcher, report, text, size);
+    for (int tries = 0; tries < 2 && !launcher_gone; ++tries) {
+        if (send_report(launcher, report, text, size)) break;
+        launcher_gone = ::getppid() != parent || tries == 1;  // it lives: one failure is not believed
+    }
     if (launcher_gone && failed && !session.kept)
         print(2, session.program.c_str(),
               "the start was ended: the command that waited for it is gone");
@@ -4113,6 +4161,8 @@ DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leade
     s.exit_code = told ? in.report.exit_code : 1;
     if (told && in.report.word == Report::ready) return true;
     if (told) {
+        // Once more, in case that the leader could not: the lock is still held here.
+        if (!in.report.lives) discard_file(*s.lock, false);
         fault.code = in.report.code;
         text = in.text;
         size = in.report.size;
@@ -4513,9 +4563,11 @@ DAEMONIZE_LOCAL bool await_unlocked(const char* path, const Holder& holder, cons
     for (;;) {
         const bool late = deadline.over();
         PidFileView now;
-        if (!view_file(path, now, fault)) return false;
-        if (is_free(now, holder)) return true;
-        if (late || (now.owner > 0 && now.owner != holder.view.owner)) {
+        const bool seen = view_file(path, now, fault);
+        if (!seen && late) return false;
+        if (seen && is_free(now, holder)) return true;
+        const bool others = now.owner > 0 && now.owner != holder.view.owner;
+        if (seen && (late || others)) {
             fail(fault, errc::unproven_holder, "cannot stop the daemon of %p: %P is gone, but ", path,
                  holder.daemon.pid);
             if (now.owner > 0)
@@ -4558,6 +4610,13 @@ DAEMONIZE_LOCAL bool await_stop(const Process& daemon, const StopOrder& order) n
     return await_end(daemon, deadline);
 }
 
+// One failure is not believed: the file would say that a daemon has crashed.
+DAEMONIZE_LOCAL bool clear_leftover(const char* path, const Holder& holder, Fault& fault) noexcept {
+    for (int tries = 0; tries < 3; ++tries)
+        if (remove_leftover(path, holder.view, holder.view.number, fault)) return true;
+    return false;
+}
+
 DAEMONIZE_LOCAL Stopped stop_holder(const char* path, Holder& holder, const StopOrder& order,
                                     Fault& fault) noexcept {
     const long pid = holder.daemon.pid;
@@ -4597,7 +4656,7 @@ DAEMONIZE_LOCAL Stopped stop_holder(const char* path, Holder& holder, const Stop
     if (!await_unlocked(path, holder, Deadline(left < patience.count() ? patience : Duration(left)),
                         fault))
         return Stopped::failed;
-    remove_leftover(path, holder.view, holder.view.number);
+    if (!clear_leftover(path, holder, fault)) return Stopped::failed;
     return killed ? Stopped::killed : Stopped::ended;
 }
 
@@ -4609,8 +4668,11 @@ DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder&
     if (require_holder("cannot stop the daemon of", path.c_str(), holder, fault))
         return stop_holder(path.c_str(), holder, order, fault);
     if (fault.code != static_cast<int>(errc::not_running)) return Stopped::failed;
-    if (holder.verdict == Verdict::dead && holder.view.number)
-        remove_leftover(path.c_str(), holder.view, holder.view.number);
+    const bool is_daemons = holder.verdict == Verdict::empty ||
+                            (holder.verdict == Verdict::dead && holder.view.number);
+    const Fault unknown = fault;
+    if (is_daemons && !clear_leftover(path.c_str(), holder, fault)) return Stopped::failed;
+    fault = unknown;
     return Stopped::not_running;
 }
 
@@ -5460,7 +5522,8 @@ DAEMONIZE_SMALL int Control::status() const noexcept {
     bool starting = false;
     const Status status = query(context.pidfile, starting);
     if (!json) {
-        say("%s", status.text);
+        const bool failed = status.state == State::unknown && !starting;
+        print(failed ? 2 : 1, program, status.text.c_str());
         return static_cast<int>(status.state);
     }
     const char* const state = starting                             ? "starting"
