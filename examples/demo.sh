@@ -84,7 +84,8 @@ if [ -e /proc/self/stat ]; then
         for fd in "/proc/$pid/fd"/*; do
             say "descriptor ${fd##*/} -> $(readlink "$fd")"
             case $(readlink "$fd") in
-            /dev/null | "$log" | "$pidfile" | pipe:* | anon_inode:* | socket:*) ;;
+            # The directory of the PID file: it is removed from there whatever becomes of the path.
+            /dev/null | "$log" | "$pidfile" | "$dir" | pipe:* | anon_inode:* | socket:*) ;;
             *) fail 'that one is not its own' ;;
             esac
         done

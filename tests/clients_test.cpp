@@ -2,8 +2,8 @@
 // its logs. Whoever starts services of its own (cron, inetd, sshd, systemd) does so on loopback or
 // in namespaces, with configurations of the test's own; a client that is not installed is a SKIP.
 #include "support/loopback.hpp"
-#include "support/terminal.hpp"
 #include "support/machine.hpp"
+#include "support/terminal.hpp"
 
 #include <fcntl.h>
 #include <sched.h>
