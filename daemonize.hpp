@@ -446,6 +446,10 @@ struct DaemonOptions {
     std::string payload;       // bytes; in the daemon those that the launcher had
     std::string program_name;  // in messages; "": as the system knows it
 
+    // [windows] The daemon leaves the job that its caller is in (a terminal's, an IDE's, a CI's), if
+    // that lets go; else it ends with the job, which the launcher says. true: such a start is
+    // refused.
+    bool must_leave_job = false;
     bool replace_arguments = false;  // [windows] the relaunch gets `arguments`, not our own
     std::vector<std::string> arguments;
 
@@ -550,8 +554,12 @@ Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept;
 // the exit status: start 0, the daemon's own, 1 refused, 124 not ready in time; stop 0 also when
 // not running, 1, 4 not permitted; reload 0, 4, 7 not running; status as State; 2 usage, 3
 // unsupported.
-int control(int argc, char** argv, DaemonContext& context,
+int control(int argc, const char* const* argv, DaemonContext& context,
             const std::function<int(DaemonContext&)>& body);
+
+// The words of main() in UTF-8. On Windows argv has them in the code page of the system, with '?'
+// for what that cannot spell: they are taken from the command line. Elsewhere they are as they are.
+std::vector<std::string> utf8_arguments(int argc, const char* const* argv);
 
 // ---- Service manager: sd_notify(3); without a manager nothing happens ---------------------------
 
@@ -584,6 +592,8 @@ struct is_error_code_enum<daemonize::errc> : true_type {};
 #include <cstring>
 #include <exception>
 #include <initializer_list>
+#include <memory>
+#include <new>
 #include <stdexcept>
 
 #if defined(_WIN32)
@@ -736,6 +746,7 @@ struct Found {
     long owner = 0;       // the process that holds the record lock; 0 none, -1 not nameable
     long reader = 0;      // one that keeps a daemon from taking it, likewise
     std::int64_t file_user = 0;
+    bool remote = false;  // on another machine's disk: the number may be that machine's
     std::string text;
     unsigned long long device = 0, inode = 0;
 };
@@ -759,6 +770,7 @@ enum Option {
     arguments_option,
     threads_option,
     mode_option,
+    job_option,
 };
 
 // The validated copy of the options (absolute paths, defaults in their places), and what it takes
@@ -773,9 +785,10 @@ struct Plan : DaemonOptions {
     Handle targets[3], null_device;        // open streams
     bool late[3] = {false, false, false};  // opened with the target's identity
     bool detach = true, kept = false, inetd = false;
-    Duration watchdog = no_limit;  // the manager's, if it means this process
-    int inherited_sockets = 0;     // LISTEN_FDS that are ours
-    std::string notes;             // for explain()
+    Duration watchdog = no_limit;   // the manager's, if it means this process
+    int inherited_sockets = 0;      // LISTEN_FDS that are ours
+    std::string notes;              // for explain()
+    const char* warning = nullptr;  // of a start that succeeds
 };
 
 // One message on the readiness channel, or what became of the daemon.
@@ -818,7 +831,7 @@ private:
 // Who this process was born as; asked once, before anything else.
 struct Birth {
     bool is_daemon = false;
-    std::string payload;
+    std::string payload, notes;  // those of the launcher
     Channel* channel = nullptr;
 };
 Birth birth(Lock& lock) noexcept;
@@ -828,8 +841,9 @@ std::error_code last_error() noexcept;
 bool supports(Option option) noexcept;
 long self() noexcept;
 std::string program_name();
-std::string state_directory(Error& error);  // of default_path()
-std::string root_directory();               // where a daemon stands in nobody's way
+bool is_file_name(const std::string& name);  // not empty, no slash in it
+std::string state_directory(Error& error);   // of default_path()
+std::string root_directory();                // where a daemon stands in nobody's way
 Evidence evidence();
 bool absolute(std::string& path, Error& error);
 
@@ -856,7 +870,7 @@ Role detach(Plan& plan, Lock& lock, SignalHold& hold, Channel*& channel, Launch*
             Error& error);
 bool say(Channel*& channel, const Report& report) noexcept;
 Heard hear(Launch& launch, const Deadline& deadline, Report& report);
-bool settle(Launch*& launch, bool accepted) noexcept;
+bool settle(Launch*& launch, bool& accepted) noexcept;
 
 // The daemon: steps 9-11, 14-15, 16 and the log of step 17. built_in_routes: what signals do that
 // nobody asked for; from here on terminate() knows the lock. let_signals_in: those that came during
@@ -909,6 +923,7 @@ std::string environment(const char* name);
 bool tell_manager(const std::string& assignments) noexcept;
 Duration watchdog() noexcept;
 void print(int stream, const std::string& line) noexcept;
+std::vector<std::string> words_of(int argc, const char* const* argv);  // in UTF-8
 [[noreturn]] void leave(int status) noexcept;
 
 }  // namespace os
@@ -1098,6 +1113,7 @@ Verdict judge(const os::Found& found, long& pid, std::string& why) {
         if (found.text.empty()) return Verdict::empty;
         return pid ? Verdict::dead : Verdict::garbage;
     }
+    if (found.remote && pid) return Verdict::elsewhere;
     if (found.proves && found.owner == 0) return Verdict::starting;
     std::string ignored;
     const long number = parse_number(found.text, ignored);
@@ -1122,6 +1138,10 @@ std::string unproven_text(Verdict verdict, const os::Found& found, long pid,
                          "opened and closed its own PID file; see who has it open, and end that by "
                          "hand"});
         case Verdict::elsewhere:
+            if (found.remote)
+                return join({holds,
+                             ", but the file is on a remote file system: its daemon may be "
+                             "another machine's"});
             if (found.owner <= 0)
                 return join({holds, ", but its daemon lives in another PID namespace"});
             return join({holds, ", but ", process(found.owner),
@@ -1316,12 +1336,18 @@ inline bool parse_switch(const std::string& text, std::uint64_t& handle, std::ui
 }
 
 // What it means that the process in the PID file ended with `code`. 0 and 1 are what Task Manager,
-// taskkill and a careless script give: an order to end. 6 is SIGABRT elsewhere. 0: nobody is meant.
+// taskkill and a careless script give, -1 Stop-Process of PowerShell: an order to end. Cygwin's kill
+// gives n << 8, that of Git for Windows 128 + n; of these 1 is SIGHUP, a reload. 6 is SIGABRT
+// elsewhere. 0: nobody is meant.
 inline int signal_of_exit_code(unsigned long code) {
-    const unsigned long control_c_exit = 0xC000013AUL;
-    if (code <= 1 || code == control_c_exit) return 2;
-    if (code == 6) return 22;
-    return code <= 31 ? static_cast<int>(code) : no_signal;
+    const unsigned long control_c_exit = 0xC000013AUL, minus_one = 0xFFFFFFFFUL;
+    const int reload = 12;
+    if (code <= 1 || code == control_c_exit || code == minus_one) return 2;
+    const bool shell = code > 128 && code < 160, shifted = code % 256 == 0;
+    const unsigned long number = shell ? code - 128 : shifted ? code / 256 : code;
+    if (number == 1) return reload;
+    if (number == 6) return 22;
+    return number <= 31 ? static_cast<int>(number) : no_signal;
 }
 
 // Always 11 bytes: rewritten by one write it is never seen torn, short or empty. int() in Python,
@@ -1674,6 +1700,7 @@ bool check_supported(const DaemonContext& c, Error& error) {
         {"replace_arguments", c.replace_arguments || !c.arguments.empty(), os::arguments_option},
         {"allow_threads", c.allow_threads, os::threads_option},
         {"pidfile_mode", c.pidfile_mode != 0644, os::mode_option},
+        {"must_leave_job", c.must_leave_job, os::job_option},
     };
     for (const auto& row : table)
         if (row.is_set && !os::supports(row.option))
@@ -1840,13 +1867,18 @@ bool watch_over(Session& s, os::Launch* launch, Duration limit, Error& error) {
     const os::Deadline deadline(limit <= Duration(0) ? no_limit : limit);
     os::Report report;
     const os::Heard heard = os::hear(*launch, deadline, report);
-    const bool accepted = heard == os::Heard::report && report.word == os::Report::ready;
+    const bool said_ready = heard == os::Heard::report && report.word == os::Report::ready;
+    bool accepted = said_ready;
     s.daemon = report.pid;
     const bool settled = os::settle(launch, accepted);
     if (accepted) os::tell_manager(pure::join({"MAINPID=", pure::number(report.pid), "\nREADY=1"}));
     // The file of a daemon that lives on is still its own.
     os::unlock(s.lock, accepted || !settled ? os::Removal::keep : os::Removal::any);
-    if (!accepted) describe_failure(heard, report, limit, error, s.exit_code);
+    if (said_ready && !accepted)
+        pure::fail(error, errc::start_failed, "cannot start", pure::process(report.pid),
+                   {"it could not leave its launcher's job"});
+    else if (!accepted)
+        describe_failure(heard, report, limit, error, s.exit_code);
     if (!settled) error.text += ", and could not be killed";
     return accepted;
 }
@@ -1986,6 +2018,7 @@ bool try_start(Session& s, DaemonContext& context, bool kept, Error& error) {
     if (born.is_daemon) {
         s.channel = born.channel;
         context.payload = born.payload;
+        if (!born.notes.empty()) s.plan.notes = born.notes;
         mark_open(s, Role::daemon);
         check_birth(s);
         start_daemon(s, context);
@@ -2295,6 +2328,7 @@ int Control::start(Detach detach) const {
     }
     if (s.role != Role::launcher) return live();
     say({"started as ", pure::process(s.daemon)});
+    if (s.plan.warning) complain(s.plan.warning);
     os::leave(0);
 }
 
@@ -2543,7 +2577,7 @@ const std::string& PidFile::path() const noexcept {
 
 std::string PidFile::default_path(const std::string& program, Error& error) noexcept {
     if (program.empty() || program == "." || program == ".." ||
-        program.find_first_of("/\\") != std::string::npos) {
+        !detail::os::is_file_name(program)) {
         detail::invalid(error, "program", {"not a file name: ", detail::pure::quote(program)});
         return std::string();
     }
@@ -2701,6 +2735,8 @@ void DaemonContext::open() {
     if (started && session_->role != Role::launcher) return;
     flush(session_->plan);
     if (!started && !session_->plan.inetd) say(2, session_->plan.program, {error.text});
+    if (started && session_->plan.warning)
+        say(2, session_->plan.program, {"started, but ", session_->plan.warning});
     os::leave(started ? 0 : session_->exit_code);
 }
 
@@ -2976,18 +3012,19 @@ Stopped stop(const std::string& pidfile, Duration limit) {
     return stopped;
 }
 
-int control(int argc, char** argv, DaemonContext& context,
+int control(int argc, const char* const* argv, DaemonContext& context,
             const std::function<int(DaemonContext&)>& body) {
     using namespace detail;
+    const std::vector<std::string> words = os::words_of(argc, argv);
     const std::string program = !context.program_name.empty() ? context.program_name
-                                : argc > 0 && argv[0]         ? base_name(argv[0])
+                                : !words.empty()              ? base_name(words[0])
                                                               : os::program_name();
     const Control control{context, body, program};
     Session::of(context).program = program;
     if (os::was_relaunched()) return control.start(Detach::yes);  // whatever the verb was
     Verb verb = Verb::none;
     for (const VerbName& known : verbs)
-        if (argc > 1 && argv[1] && std::strcmp(argv[1], known.word) == 0) verb = known.verb;
+        if (words.size() > 1 && words[1] == known.word) verb = known.verb;
     const bool asks =
         verb == Verb::stop || verb == Verb::restart || verb == Verb::reload || verb == Verb::status;
     if (asks && context.pidfile.empty()) {
@@ -2995,6 +3032,10 @@ int control(int argc, char** argv, DaemonContext& context,
         return 2;
     }
     return control.perform(verb);
+}
+
+std::vector<std::string> utf8_arguments(int argc, const char* const* argv) {
+    return detail::os::words_of(argc, argv);
 }
 
 bool notify(const std::string& assignments) noexcept {
@@ -3666,11 +3707,15 @@ std::error_code last_error() noexcept { return std::error_code(errno, std::syste
 
 bool supports(Option option) noexcept {
     if (option == no_new_privs_option) return DAEMONIZE_HAVE_PRCTL;
-    return option != arguments_option;
+    return option != arguments_option && option != job_option;
 }
 
 long self() noexcept { return static_cast<long>(::getpid()); }
 std::string program_name() { return own_name(); }
+
+bool is_file_name(const std::string& name) {
+    return name.find_first_of("/\\") == std::string::npos;
+}
 
 namespace {
 
@@ -4598,7 +4643,7 @@ bool destroy(Launch& launch) {
 
 }  // namespace
 
-bool settle(Launch*& launch, bool accepted) noexcept {
+bool settle(Launch*& launch, bool& accepted) noexcept {
     bool settled = true;
     if (accepted) {
         ::shutdown(launch->channel.fd(), SHUT_RDWR);  // also of a copy that a child of ours has
@@ -5432,6 +5477,12 @@ void print(int stream, const std::string& line) noexcept {
 
 void leave(int status) noexcept { ::_exit(status); }
 
+std::vector<std::string> words_of(int argc, const char* const* argv) {
+    std::vector<std::string> words;
+    for (int i = 0; i < argc && argv[i]; ++i) words.push_back(argv[i]);
+    return words;
+}
+
 }  // namespace os
 }  // namespace detail
 }  // namespace daemonize
@@ -5439,6 +5490,10 @@ void leave(int status) noexcept { ::_exit(status); }
 #endif  // !DAEMONIZE_WINDOWS
 
 // >>windows ---------------------------------------------------------------------------------------
+// A start makes another run of this program, born suspended and windowless; shared memory tells it
+// what its launcher knows, and the launcher what became of it. The PID file is an open handle that
+// lets nobody else write. It names the daughter, a process of ours that never runs: whoever ends
+// it with code N has sent signal N. Only the core calls in here.
 #if DAEMONIZE_WINDOWS
 
 namespace daemonize {
@@ -5448,14 +5503,22 @@ extern const int signal_reload = 12;
 namespace detail {
 namespace os {
 
-// What the two have in common until the verdict; behind it the PID file's path, the payload, and
-// room for the daemon's last words.
-struct Letter {
-    LONG verdict;  // changed by compare-and-swap alone: both cannot win
-    std::uint32_t in_job, pid, exit_code, is_system, number, text_size;
-    std::uint64_t path_size, payload_size;
-    char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
-    char* text() noexcept { return bytes() + path_size + payload_size; }
+// What launcher and daemon have in common until the verdict. Besides NUL a handle that can only
+// read it is all that the daemon inherits: a foreign child that inherits it, too, learns nothing
+// but numbers. Everything else is fetched out of the launcher, so that a suspended or orphaned
+// daemon holds no lock; the payload (a password?) is a section of its own for the same reason.
+struct Page {
+    char magic[16];
+    std::uint64_t nonce;
+    std::uint32_t daemon, launcher;  // process numbers
+    std::uint64_t launcher_process;  // a handle in the daemon, all others in the launcher
+    std::uint64_t page, payload, told, lock, streams[3];
+    std::uint64_t payload_size, path_size, notes_size;
+    volatile LONG verdict;  // changed by compare-and-swap alone: both cannot win
+    std::uint32_t exit_code, is_system, number, text_size;  // the daemon's words
+    char path[98304];                                       // of the PID file: 32,768 units
+    char notes[16384];                                      // of the launcher's explain()
+    char text[65536];
 };
 
 struct Child {
@@ -5463,8 +5526,7 @@ struct Child {
     DWORD pid = 0;
 };
 
-// The PID file names a process that never runs, the daughter. Whoever ends it with code N has sent
-// signal N; a thread waits for that, puts the next one into the file and then tells.
+// The listener's: it waits for the daughter's end, puts the next one into the file, then tells.
 struct Receiver {
     Lock* lock = nullptr;
     Handle job, stop, thread;
@@ -5484,6 +5546,7 @@ HANDLE raw(const Handle& handle) noexcept {
     return handle ? reinterpret_cast<HANDLE>(handle.get()) : nullptr;
 }
 
+// Both INVALID_HANDLE_VALUE and nullptr are none: which of them depends on the function.
 Handle owned(HANDLE handle) noexcept {
     return Handle(handle ? reinterpret_cast<std::intptr_t>(handle) : -1);
 }
@@ -5498,78 +5561,125 @@ std::uint64_t as_number(HANDLE handle) noexcept {
 
 int length(std::size_t size) noexcept { return size > INT_MAX ? INT_MAX : static_cast<int>(size); }
 
-// False: not UTF-8. A '?' in its place would name another file.
-bool widen(const std::string& text, std::wstring& out) {
-    out.clear();
+// Text for the system, always ended by a zero. (std::wstring would bring 39 KB into a program.)
+class Wide {
+public:
+    Wide() noexcept {}
+    Wide(const wchar_t* text) { append(text); }
+    Wide(Wide&& other) noexcept
+        : text_(std::move(other.text_)), size_(other.size_), room_(other.room_) {
+        other.size_ = other.room_ = 0;
+    }
+    Wide& operator=(Wide&& other) noexcept {
+        std::swap(text_, other.text_);
+        std::swap(size_, other.size_);
+        std::swap(room_, other.room_);
+        return *this;
+    }
+    Wide& append(const wchar_t* text, std::size_t size) {
+        if (size > 0) std::memcpy(more(size), text, size * sizeof(wchar_t));
+        return *this;
+    }
+    Wide& append(const wchar_t* text) { return append(text, std::wcslen(text)); }
+    // Room for `size` units behind what is there, zeros.
+    wchar_t* more(std::size_t size) {
+        if (size_ + size >= room_) {
+            const std::size_t room = (size_ + size) * 2 + 16;
+            std::unique_ptr<wchar_t[]> larger(new wchar_t[room]());
+            if (size_ > 0) std::memcpy(larger.get(), text_.get(), size_ * sizeof(wchar_t));
+            text_ = std::move(larger);
+            room_ = room;
+        }
+        size_ += size;
+        return text_.get() + size_ - size;
+    }
+    void cut(std::size_t size) noexcept {
+        for (; size_ > size; --size_) text_[size_ - 1] = L'\0';
+    }
+    const wchar_t* get() const noexcept { return text_ ? text_.get() : L""; }
+    wchar_t* data() noexcept { return text_.get(); }
+    std::size_t size() const noexcept { return size_; }
+
+private:
+    std::unique_ptr<wchar_t[]> text_;
+    std::size_t size_ = 0, room_ = 0;
+};
+
+// flags: MB_ERR_INVALID_CHARS, or 0 for what people are to read: what is no UTF-8 in it shows as
+// such then, and does not take the rest of the line along. False: not UTF-8.
+bool widen(const std::string& text, Wide& out, DWORD flags = MB_ERR_INVALID_CHARS) {
+    out.cut(0);
     if (text.empty()) return true;
-    const int size = ::MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, text.data(),
-                                           length(text.size()), nullptr, 0);
-    if (size <= 0) return false;
-    out.resize(static_cast<std::size_t>(size));
-    ::MultiByteToWideChar(CP_UTF8, 0, text.data(), length(text.size()), &out[0], size);
-    return true;
+    wchar_t* const room = out.more(text.size());  // never more units than bytes
+    const int size = ::MultiByteToWideChar(CP_UTF8, flags, text.data(), length(text.size()), room,
+                                           length(text.size()));
+    out.cut(size > 0 ? static_cast<std::size_t>(size) : 0);
+    return size > 0;
 }
 
-std::wstring wide(const std::string& text) {
-    std::wstring out;
+Wide wide(const std::string& text) {
+    Wide out;
     widen(text, out);
     return out;
 }
 
-// For people: what is no UTF-8 in it (the text of an exception, in the code page of the system)
-// shows as such, and does not take the rest of the line along.
-std::wstring legible(const std::string& text) {
-    std::wstring out(text.size(), L'\0');  // never more units than bytes
-    const int size = text.empty()
-                         ? 0
-                         : ::MultiByteToWideChar(CP_UTF8, 0, text.data(), length(text.size()),
-                                                 &out[0], length(out.size()));
-    out.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+std::string narrow(const wchar_t* text, std::size_t size) {
+    std::string out(size * 3, '\0');  // never more bytes than three a unit
+    const int bytes = size == 0 ? 0
+                                : ::WideCharToMultiByte(CP_UTF8, 0, text, length(size), &out[0],
+                                                        length(out.size()), nullptr, nullptr);
+    out.resize(bytes > 0 ? static_cast<std::size_t>(bytes) : 0);
     return out;
 }
 
-std::string narrow(const std::wstring& text) {
-    const int size = ::WideCharToMultiByte(CP_UTF8, 0, text.data(), length(text.size()), nullptr, 0,
-                                           nullptr, nullptr);
-    std::string out(size > 0 ? static_cast<std::size_t>(size) : 0, '\0');
-    if (size > 0)
-        ::WideCharToMultiByte(CP_UTF8, 0, text.data(), length(text.size()), &out[0], size, nullptr,
-                              nullptr);
-    return out;
-}
+std::string narrow(const Wide& text) { return narrow(text.get(), text.size()); }
 
 // Of an absolute path: beyond MAX_PATH (248 for a directory) only this form is understood.
-std::wstring wide_path(const std::string& path) {
-    const std::wstring name = wide(path);
-    if (name.size() < 248 || name.compare(0, 4, L"\\\\?\\") == 0 ||
-        name.compare(0, 4, L"\\\\.\\") == 0)
-        return name;
-    return name.compare(0, 2, L"\\\\") == 0 ? L"\\\\?\\UNC" + name.substr(1) : L"\\\\?\\" + name;
+Wide wide_path(const std::string& path) {
+    Wide name = wide(path), out;
+    const bool plain = std::wcsncmp(name.get(), L"\\\\?\\", 4) != 0 &&
+                       std::wcsncmp(name.get(), L"\\\\.\\", 4) != 0;
+    if (name.size() < 248 || !plain) return name;
+    const bool share = std::wcsncmp(name.get(), L"\\\\", 2) == 0;
+    out.append(share ? L"\\\\?\\UNC" : L"\\\\?\\").append(name.get() + (share ? 1 : 0));
+    return out;
 }
 
 // Calls a function of the kind "fills a buffer, returns the length, or what it would need".
 template <class F>
-std::wstring grown(F call) {
-    std::wstring out(260, L'\0');
-    for (;;) {
-        const DWORD size = call(&out[0], static_cast<DWORD>(out.size()));
-        if (size == 0) return std::wstring();
-        if (size < out.size()) {
-            out.resize(size);
-            return out;
-        }
-        if (out.size() > 65536) return std::wstring();
-        out.resize(out.size() * 2);
+Wide grown(F call) {
+    for (DWORD room = 260; room < 131072; room *= 2) {
+        Wide out;
+        const DWORD size = call(out.more(room), room);
+        out.cut(size < room ? size : 0);
+        if (size < room) return out;
     }
+    return Wide();
 }
 
-std::wstring own_path() {
+Wide own_path() {
     return grown([](wchar_t* out, DWORD size) { return ::GetModuleFileNameW(nullptr, out, size); });
 }
 
-std::wstring variable(const wchar_t* name) {
+Wide variable(const wchar_t* name) {
     return grown(
         [name](wchar_t* out, DWORD size) { return ::GetEnvironmentVariableW(name, out, size); });
+}
+
+// Upper or lower case alike, as for the system: by no language's rules (a Turkish i).
+bool same_name(const wchar_t* name, std::size_t size, const wchar_t* other) noexcept {
+    return ::CompareStringOrdinal(name, length(size), other, -1, TRUE) == CSTR_EQUAL;
+}
+
+// Calls `visit(entry, size of the name)` for each variable; "=C:=..." has a name, too.
+template <class F>
+void each_variable(F visit) {
+    wchar_t* const block = ::GetEnvironmentStringsW();  // a copy: the visitor may change them
+    for (const wchar_t* entry = block; entry && *entry; entry += std::wcslen(entry) + 1) {
+        const wchar_t* const end = std::wcschr(entry + 1, L'=');
+        visit(entry, end ? static_cast<std::size_t>(end - entry) : std::wcslen(entry));
+    }
+    if (block) ::FreeEnvironmentStringsW(block);
 }
 
 // The values of GetLastError, their texts in UTF-8, and what they are among std::errc. (Not
@@ -5582,8 +5692,7 @@ public:
         DWORD size = ::FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS,
                                       nullptr, static_cast<DWORD>(value), 0, text, 512, nullptr);
         while (size > 0 && (text[size - 1] <= L' ' || text[size - 1] == L'.')) --size;
-        return size > 0 ? narrow(std::wstring(text, size))
-                        : pure::join({"Windows error ", pure::number(value)});
+        return size > 0 ? narrow(text, size) : pure::join({"Windows error ", pure::number(value)});
     }
     std::error_condition default_error_condition(int value) const noexcept override;
 };
@@ -5643,34 +5752,114 @@ bool has_ended(HANDLE process) noexcept {
     return process && ::WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
 }
 
-// ---- Before main: who are we, and where ----
-// In plain arrays: a constructor that ran this early into a std::wstring would be undone by that
-// string's own constructor.
+// A pause between tries, in milliseconds: it doubles, up to a second.
+DWORD longer(DWORD pause) noexcept { return pause < 10 ? 10 : pause < 500 ? pause * 2 : 1000; }
 
-// All that a daughter inherits besides NUL: of no use to any process but the one that it names.
-struct Card {
-    char magic[16];
-    std::uint64_t nonce;
-    std::uint32_t daughter, launcher;  // process numbers
-    std::uint64_t launcher_process;    // a handle in the daughter, all others in the launcher
-    std::uint64_t letter, told, lock, streams[3];
-};
-const char card_magic[16] = "daemonize card1";
+// ---- Files ----
+
+const DWORD share_all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+
+// The one way to open what must exist. It follows no link, and a directory opens like a file, so
+// that it can be told what it is.
+Handle open_existing(const wchar_t* name, DWORD access, DWORD share) noexcept {
+    return owned(::CreateFileW(name, access, share, nullptr, OPEN_EXISTING,
+                               FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS, nullptr));
+}
+
+// Why it is no PID file of ours; nullptr: nothing speaks against it.
+const char* judge_file(const Handle& file, BY_HANDLE_FILE_INFORMATION& info) noexcept {
+    if (::GetFileType(raw(file)) != FILE_TYPE_DISK ||
+        !::GetFileInformationByHandle(raw(file), &info))
+        return "it is no regular file";
+    if (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) return "it is a directory";
+    if (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) return "it is a symbolic link";
+    return info.nNumberOfLinks > 1 ? "it has a second link" : nullptr;
+}
+
+// On another machine's disk: the number in it may be that machine's. Local files have no such
+// information. The structure has grown with Windows; its size is checked from below only.
+bool is_remote(const Handle& file) noexcept {
+    const FILE_INFO_BY_HANDLE_CLASS remote_protocol = static_cast<FILE_INFO_BY_HANDLE_CLASS>(13);
+    std::uint64_t room[64];
+    return ::GetFileInformationByHandleEx(raw(file), remote_protocol, room, sizeof room) != 0;
+}
+
+unsigned long long index_of(const BY_HANDLE_FILE_INFORMATION& info) noexcept {
+    return static_cast<unsigned long long>(info.nFileIndexHigh) << 32 | info.nFileIndexLow;
+}
+
+bool is_missing(DWORD cause) noexcept {
+    return cause == ERROR_FILE_NOT_FOUND || cause == ERROR_PATH_NOT_FOUND;
+}
+
+// The name of a deleted file lives on for as long as a reader has it open. Access is denied to it
+// then; but so it is to a file of another user's, whose directory does not even list it.
+bool is_being_deleted(const wchar_t* name) noexcept {
+    if (::GetFileAttributesW(name) != INVALID_FILE_ATTRIBUTES ||
+        ::GetLastError() != ERROR_ACCESS_DENIED)
+        return false;
+    WIN32_FIND_DATAW entry;
+    const HANDLE search = ::FindFirstFileW(name, &entry);
+    if (search != INVALID_HANDLE_VALUE) ::FindClose(search);
+    return search != INVALID_HANDLE_VALUE;
+}
+
+DWORD standard_handle(int which) noexcept {
+    return which == 0 ? STD_INPUT_HANDLE : which == 1 ? STD_OUTPUT_HANDLE : STD_ERROR_HANDLE;
+}
+
+bool is_console(HANDLE stream) noexcept {
+    DWORD mode = 0;
+    return stream && stream != INVALID_HANDLE_VALUE && ::GetConsoleMode(stream, &mode) != 0;
+}
+
+bool write_all(HANDLE file, const char* text, std::size_t size) noexcept {
+    while (size > 0) {
+        DWORD written = 0;
+        if (!::WriteFile(file, text, static_cast<DWORD>(length(size)), &written, nullptr) ||
+            written == 0)
+            return false;
+        text += written;
+        size -= written;
+    }
+    return true;
+}
+
+// Text for people, to a console as UTF-16: in its own code page UTF-8 would be garbled.
+void print_text(int stream, const std::string& text) noexcept {
+    const HANDLE out = ::GetStdHandle(standard_handle(stream));
+    DWORD written = 0;
+    Wide shown;
+    if (!is_console(out)) {
+        if (out && out != INVALID_HANDLE_VALUE) write_all(out, text.data(), text.size());
+    } else if (widen(text, shown, 0)) {
+        ::WriteConsoleW(out, shown.get(), static_cast<DWORD>(shown.size()), &written, nullptr);
+    }
+}
+
+// ---- Before main: who are we, and where ----
 
 const LONG awaited = 0, said_ready = 1, said_failed = 2, given_up = 3;
-const std::size_t text_room = 65536;
-
+const char page_magic[16] = "daemonize page2";
 const wchar_t* const switch_name = L"DAEMONIZE_RELAUNCH";
 
+// Raw memory: what a constructor of a global does this early, that global's own would undo.
 struct Early {
-    bool asked, daughter, taken;
+    bool asked, daemon, lost, taken;
     LONG answered;
-    Card card;
-    HANDLE launcher, section, told, lock;
-    Letter* letter;
+    Page* page;
+    HANDLE launcher, told, lock;
     DWORD directory_size;
-    wchar_t directory[32768];
+    wchar_t* directory;  // on the heap: 64 KiB of zeros would stand in the program's file
 } early;
+
+// A DLL that holds this header stays from here on: threads and handlers of ours run in it.
+void pin_module() noexcept {
+    HMODULE ignored = nullptr;
+    const void* const inside = &early;
+    ::GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                         static_cast<const wchar_t*>(inside), &ignored);
+}
 
 // A handle of the launcher's, for this process alone.
 HANDLE fetch(std::uint64_t value) noexcept {
@@ -5681,68 +5870,79 @@ HANDLE fetch(std::uint64_t value) noexcept {
     return mine;
 }
 
+Page* map_page(HANDLE section, DWORD access) noexcept {
+    return static_cast<Page*>(::MapViewOfFile(section, access, 0, 0, sizeof(Page)));
+}
+
 // Gone from getenv(), from the Win32 environment and so from every child: the C runtime has a copy
 // of its own, which SetEnvironmentVariable does not reach.
-void remove_variable(const std::wstring& name) {
-    ::_wputenv((name + L"=").c_str());
-    ::SetEnvironmentVariableW(name.c_str(), nullptr);
+void remove_variable(const wchar_t* name, std::size_t size) {
+    Wide assignment;
+    assignment.append(name, size).append(L"=");
+    ::_wputenv(assignment.get());
+    assignment.cut(size);
+    ::SetEnvironmentVariableW(assignment.get(), nullptr);
 }
 
-// Reads the card that the switch names. Anything may stand in the environment: a handle that is no
-// section, one of another program, one of another start.
-bool read_card(const std::string& text) {
+// Anything may stand in the environment: a handle that is no section, one of another program, one
+// of another start.
+bool find_launcher(const std::string& text) {
     std::uint64_t handle = 0, nonce = 0;
     if (!pure::parse_switch(text, handle, nonce)) return false;
-    const void* const view = ::MapViewOfFile(as_handle(handle), FILE_MAP_READ, 0, 0, sizeof(Card));
-    if (!view) return false;
-    std::memcpy(&early.card, view, sizeof(Card));
-    ::UnmapViewOfFile(view);
-    const Card& card = early.card;
-    if (std::memcmp(card.magic, card_magic, sizeof card_magic) != 0 || card.nonce != nonce ||
-        card.daughter != ::GetCurrentProcessId())
-        return false;
-    ::CloseHandle(as_handle(handle));
-    return true;
-}
-
-// Everything is fetched, nothing was inherited: a suspended or orphaned daughter so holds no lock.
-// A launcher that is gone has nothing to fetch from: then this process ends without a word.
-void adopt_launcher() {
-    early.launcher = as_handle(early.card.launcher_process);
-    const bool known = ::GetProcessId(early.launcher) == early.card.launcher;
-    if (known) {
-        early.section = fetch(early.card.letter);
-        early.told = fetch(early.card.told);
-        early.lock = fetch(early.card.lock);
+    Page* const page = map_page(as_handle(handle), FILE_MAP_READ);
+    const bool ours = page && std::memcmp(page->magic, page_magic, sizeof page_magic) == 0 &&
+                      page->nonce == nonce && page->daemon == ::GetCurrentProcessId();
+    if (ours) {
+        early.launcher = as_handle(page->launcher_process);
+        if (::GetProcessId(early.launcher) == page->launcher) {
+            const HANDLE writable = fetch(page->page);
+            early.page = map_page(writable, FILE_MAP_READ | FILE_MAP_WRITE);
+            if (writable) ::CloseHandle(writable);
+        }
+        ::CloseHandle(as_handle(handle));
     }
-    if (early.section)
-        early.letter = static_cast<Letter*>(
-            ::MapViewOfFile(early.section, FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0));
-    if (!early.letter || !early.told || (early.card.lock != 0 && !early.lock))
-        ::TerminateProcess(::GetCurrentProcess(), 1);
-    early.daughter = true;
+    if (page) ::UnmapViewOfFile(page);
+    return ours;
 }
 
+// A launcher that is gone has nothing to fetch from: then this process ends without a word.
+void adopt_launcher() noexcept {
+    if (early.page) {
+        early.told = fetch(early.page->told);
+        early.lock = fetch(early.page->lock);
+    }
+    if (!early.page || !early.told || (early.page->lock != 0 && !early.lock))
+        ::TerminateProcess(::GetCurrentProcess(), 1);
+    early.daemon = true;
+}
+
+// Who was started as a daemon and does not know its launcher (a constructor that ran before
+// spoiled the environment) must not start once more: each generation would start the next. That
+// it was started so stands in its title, too, which no child inherits.
 void remember_birth() noexcept {
     if (early.asked) return;
     early.asked = true;
-    const DWORD room = sizeof early.directory / sizeof early.directory[0];
-    early.directory_size = ::GetCurrentDirectoryW(room, early.directory);
+    const DWORD room = ::GetCurrentDirectoryW(0, nullptr);
+    early.directory = new (std::nothrow) wchar_t[room + 1];
+    if (early.directory) early.directory_size = ::GetCurrentDirectoryW(room, early.directory);
     if (early.directory_size >= room) early.directory_size = 0;
+    STARTUPINFOW info;
+    ::GetStartupInfoW(&info);
+    early.lost = info.lpTitle && std::wcscmp(info.lpTitle, switch_name) == 0;
     wchar_t text[64];
     ::SetLastError(ERROR_SUCCESS);
     const DWORD size = ::GetEnvironmentVariableW(switch_name, text, 64);
     if (size == 0 && ::GetLastError() == ERROR_ENVVAR_NOT_FOUND) return;
-    remove_variable(switch_name);
-    if (size > 0 && size < 64 && read_card(narrow(std::wstring(text, size)))) adopt_launcher();
+    remove_variable(switch_name, std::wcslen(switch_name));
+    if (size > 0 && size < 64 && find_launcher(narrow(text, size))) adopt_launcher();
+    early.lost = early.lost && !early.daemon;
 }
 
 // A program that is the daemon to be may ask its own PID file before its start (C4): the lock on it
 // is its launcher's, and waiting for it would be waiting for itself.
-bool is_own_start(const std::string& path) {
-    return early.daughter && !early.answered &&
-           path == std::string(early.letter->bytes(),
-                               static_cast<std::size_t>(early.letter->path_size));
+bool is_own_start(const std::string& path) noexcept {
+    return early.daemon && !early.answered && path.size() == early.page->path_size &&
+           std::memcmp(path.data(), early.page->path, path.size()) == 0;
 }
 
 // ---- Processes, born suspended ----
@@ -5762,69 +5962,68 @@ public:
     bool make(DWORD count) {
         SIZE_T size = 0;
         ::InitializeProcThreadAttributeList(nullptr, count, 0, &size);
-        storage_.resize(size);
+        storage_.reset(new char[size]);
         made_ = ::InitializeProcThreadAttributeList(get(), count, 0, &size) != 0;
         return made_;
     }
-    bool set(DWORD_PTR which, void* value, std::size_t size) {
+    bool set(DWORD_PTR which, void* value, std::size_t size) noexcept {
         return ::UpdateProcThreadAttribute(get(), 0, which, value, size, nullptr, nullptr) != 0;
     }
-    LPPROC_THREAD_ATTRIBUTE_LIST get() {
-        return reinterpret_cast<LPPROC_THREAD_ATTRIBUTE_LIST>(storage_.data());
+    LPPROC_THREAD_ATTRIBUTE_LIST get() noexcept {
+        return reinterpret_cast<LPPROC_THREAD_ATTRIBUTE_LIST>(storage_.get());
     }
 
 private:
-    std::vector<char> storage_;
+    std::unique_ptr<char[]> storage_;
     bool made_ = false;
 };
 
 struct Birthplace {
-    std::wstring program, command;  // the command is written to by CreateProcess
+    Wide program, command;  // the command is written to by CreateProcess
     wchar_t* environment = nullptr;
     const wchar_t* directory = nullptr;
     DWORD flags = 0;
+    // From the first moment on: assigned later, the child would outlive a creator that is killed
+    // in between.
     HANDLE job = nullptr;
     bool needs_job = true;
-    HANDLE streams[3] = {nullptr, nullptr, nullptr};
-    std::vector<HANDLE> inherited;
+    HANDLE inherited[4] = {nullptr, nullptr, nullptr, nullptr};  // three streams, the page
+    DWORD inherits = 0;
 };
 
-// In its job from the first moment: put there afterwards, it would outlive a creator that is killed
-// in between. Standard handles are always named: unnamed ones leak, list or not.
+// Standard handles are always named: unnamed ones leak, list or not.
 bool create_suspended(Birthplace& place, Child& child) {
     Attributes attributes;
     STARTUPINFOEXW info;
     std::memset(&info, 0, sizeof info);
     info.StartupInfo.cb = sizeof info;
     info.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
-    info.StartupInfo.hStdInput = place.streams[0];
-    info.StartupInfo.hStdOutput = place.streams[1];
-    info.StartupInfo.hStdError = place.streams[2];
-    if (!attributes.make(2)) return false;
-    const bool inherits = !place.inherited.empty();
-    if (inherits && !attributes.set(handle_list_attribute, place.inherited.data(),
-                                    place.inherited.size() * sizeof(HANDLE)))
+    info.StartupInfo.hStdInput = place.inherited[0];
+    info.StartupInfo.hStdOutput = place.inherited[1];
+    info.StartupInfo.hStdError = place.inherited[2];
+    Wide title(switch_name);
+    if (place.inherits) info.StartupInfo.lpTitle = title.data();
+    if (!attributes.make(2) ||
+        (place.inherits &&
+         !attributes.set(handle_list_attribute, place.inherited, place.inherits * sizeof(HANDLE))))
         return false;
-    const bool born_in_job =
+    const bool in_job =
         place.job && attributes.set(job_list_attribute, &place.job, sizeof place.job);
     info.lpAttributeList = attributes.get();
     PROCESS_INFORMATION made;
-    std::memset(&made, 0, sizeof made);
-    const auto create = [&] {
-        return ::CreateProcessW(place.program.c_str(), &place.command[0], nullptr, nullptr,
-                                inherits ? TRUE : FALSE,
-                                place.flags | CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT |
-                                    CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP,
-                                place.environment, place.directory, &info.StartupInfo, &made) != 0;
-    };
-    // wine loses one process in some thousands at its birth, and has this error for it.
-    if (!create() && (::GetLastError() != ERROR_INTERNAL_ERROR || !create())) return false;
+    if (!::CreateProcessW(place.program.get(), place.command.data(), nullptr, nullptr,
+                          place.inherits ? TRUE : FALSE,
+                          place.flags | CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT |
+                              CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP,
+                          place.environment, place.directory, &info.StartupInfo, &made))
+        return false;
     child.process = owned(made.hProcess);
     child.thread = owned(made.hThread);
     child.pid = made.dwProcessId;
-    if (!place.job || born_in_job) return true;
-    // Before Windows 8 a process has one job: what holds the daughter there must not be ours.
-    if (!place.needs_job || ::AssignProcessToJobObject(place.job, made.hProcess)) return true;
+    // Before Windows 8 a process has one job: what holds the child there is not ours.
+    if (!place.job || in_job || ::AssignProcessToJobObject(place.job, made.hProcess) ||
+        !place.needs_job)
+        return true;
     const DWORD cause = ::GetLastError();
     ::TerminateProcess(made.hProcess, 1);
     ::SetLastError(cause);
@@ -5846,7 +6045,11 @@ Handle deadly_job() noexcept {
     return job;
 }
 
-std::wstring quoted_program(const std::wstring& path) { return L"\"" + path + L"\""; }
+Wide quoted_program(const Wide& path) {
+    Wide out(L"\"");
+    out.append(path.get(), path.size()).append(L"\"");
+    return out;
+}
 
 // ---- Signals: a process that is ended is a signal that is received ----
 
@@ -5856,22 +6059,22 @@ std::atomic<const Lock*> signals_held;
 
 // The program itself; where it cannot be started (it was renamed) a system program in its place.
 bool new_daughter(Receiver& receiver, Child& child) {
-    const std::wstring system =
+    Birthplace place;
+    place.job = raw(receiver.job);
+    place.flags = DETACHED_PROCESS;  // no console: Ctrl-C of a foreground program is not for it
+    place.program = own_path();
+    place.command = quoted_program(place.program);
+    if (create_suspended(place, child)) return true;
+    place.program =
         grown([](wchar_t* out, DWORD size) { return ::GetSystemDirectoryW(out, size); });
-    for (const std::wstring& program : {own_path(), system + L"\\cmd.exe"}) {
-        Birthplace place;
-        place.program = program;
-        place.command = quoted_program(program);
-        place.flags = DETACHED_PROCESS;  // no console: Ctrl-C of a foreground program is not for it
-        place.job = raw(receiver.job);
-        if (create_suspended(place, child)) return true;
-    }
-    return false;
+    place.program.append(L"\\cmd.exe");
+    place.command = quoted_program(place.program);
+    return create_suspended(place, child);
 }
 
-// One write at a fixed place and of fixed length: no reader ever sees the file empty or torn.
-bool write_pid(const Lock& lock, long pid) noexcept {
-    const std::string text = pure::padded_pid_text(pid);
+// One write at a fixed place and, of a daughter, of fixed length: no reader ever sees the file
+// empty or torn.
+bool write_pid(const Lock& lock, const std::string& text) noexcept {
     OVERLAPPED start;
     std::memset(&start, 0, sizeof start);
     DWORD written = 0;
@@ -5884,21 +6087,20 @@ bool write_pid(const Lock& lock, long pid) noexcept {
 }
 
 // The old daughter's handles are closed last, and by the caller when he has told of the signal: as
-// long as the file names it, its number is nobody else's.
+// long as the file names it, its number is nobody else's. A file that cannot be written now (its
+// share is gone, a reader has locked its bytes) costs no process: the next one is kept for then.
 bool replace_daughter(Receiver& receiver, Child& old) {
     Child next = std::move(receiver.spare);
     if ((!next.process || has_ended(raw(next.process))) && !new_daughter(receiver, next))
         return false;
     ::AcquireSRWLockExclusive(&receiver.writing);
-    const bool written = receiver.closed || write_pid(*receiver.lock, static_cast<long>(next.pid));
+    const bool written =
+        receiver.closed ||
+        write_pid(*receiver.lock, pure::padded_pid_text(static_cast<long>(next.pid)));
     ::ReleaseSRWLockExclusive(&receiver.writing);
-    if (!written) {
-        ::TerminateProcess(raw(next.process), 1);
-        return false;
-    }
-    old = std::move(receiver.daughter);
-    receiver.daughter = std::move(next);
-    return true;
+    if (written) old = std::move(receiver.daughter);
+    (written ? receiver.daughter : receiver.spare) = std::move(next);
+    return written;
 }
 
 // The next that ends; false: this process does. A spare so ready is in the file within a
@@ -5914,27 +6116,40 @@ bool await_signal(Receiver& receiver, DWORD& code) {
     }
 }
 
+std::string status_text(DWORD code) {
+    return code > 0xffff ? "0x" + pure::hex(code) : std::to_string(code);
+}
+
+// Who ends daughters again and again (a virus scanner?) is told of while the pause grows, no more.
+void complain(const Receiver& receiver, DWORD code, DWORD pause) {
+    const std::string line = pure::join(
+        {program_name(), ": the process that takes this daemon's signals was ended with code ",
+         status_text(code), ", which is none; ",
+         pure::process(static_cast<long>(receiver.daughter.pid)), " takes them now\n"});
+    const HANDLE log = ::GetStdHandle(STD_ERROR_HANDLE);  // not by stdio: another thread may have
+    if (pause < 1000) write_all(log, line.data(), line.size());  // its stream for ever
+}
+
+// A signal that has come is told even if no next daughter can be named yet.
 unsigned __stdcall listen(void* argument) {
     Receiver& receiver = *static_cast<Receiver*>(argument);
-    DWORD pause = 0;
-    for (;;) {
-        DWORD code = 0;
-        if (!await_signal(receiver, code)) return 0;
+    DWORD code = 0, pause = 0;
+    while (await_signal(receiver, code)) {
         const int signum = pure::signal_of_exit_code(code);
-        // Ended by none of ours, again and again (a virus scanner?): not as fast as the machine
-        // can.
-        pause = signum != no_signal ? 0 : pause < 640 ? 2 * pause + 5 : 1000;
+        pause = signum != no_signal ? 0 : longer(pause);
         bool told = signum == no_signal;
         Child old;
-        for (DWORD wait = pause > 100 ? pause : 0;; wait = 100) {
+        for (DWORD wait = pause;; wait = longer(wait)) {
             if (wait > 0 && ::WaitForSingleObject(raw(receiver.stop), wait) == WAIT_OBJECT_0)
                 return 0;
             if (replace_daughter(receiver, old)) break;
-            if (!told) receive(signum);  // there is no next daughter yet, but a signal
+            if (!told) receive(signum);
             told = true;
         }
         if (!told) receive(signum);
+        if (signum == no_signal) complain(receiver, code, pause);
     }
+    return 0;
 }
 
 // Joined before the file is emptied: it would write a number into it again.
@@ -5952,8 +6167,8 @@ void empty_and_remove(Lock& lock) noexcept {
     if (::SetFilePointerEx(raw(lock.file), start, nullptr, FILE_BEGIN))
         ::SetEndOfFile(raw(lock.file));
     lock.file.close();
-    const std::wstring name = wide_path(lock.path);
-    for (int round = 0; round < 10 && !::DeleteFileW(name.c_str()); ++round) {
+    const Wide name = wide_path(lock.path);
+    for (int round = 0; round < 10 && !::DeleteFileW(name.get()); ++round) {
         const DWORD cause = ::GetLastError();
         if (cause != ERROR_SHARING_VIOLATION && cause != ERROR_ACCESS_DENIED) return;
         ::Sleep(10);
@@ -5963,13 +6178,15 @@ void empty_and_remove(Lock& lock) noexcept {
 }  // namespace
 
 // Before the constructors of the program's globals: they may look at the environment, or start
-// children, too. Where a compiler knows neither way, birth() and was_relaunched() do it.
+// children, too. Where a compiler knows neither way, birth() and was_relaunched() do it. (__cdecl:
+// /Gz makes another convention the default, and the hook's caller is the C runtime.)
 #if defined(__GNUC__)
 __attribute__((constructor(101), used)) static void before_globals() { remember_birth(); }
 #elif defined(_MSC_VER)
+static void __cdecl before_globals() { remember_birth(); }
 #pragma section(".CRT$XCB", long, read)
 extern "C" __declspec(allocate(".CRT$XCB")) void(__cdecl* const daemonize_before_globals)() =
-    remember_birth;
+    before_globals;
 #if defined(_M_IX86)
 #pragma comment(linker, "/include:_daemonize_before_globals")
 #else
@@ -5999,23 +6216,37 @@ struct Channel {
     Channel& operator=(const Channel&) = delete;
     ~Channel() {
         ::InterlockedExchange(&early.answered, 1);
-        ::UnmapViewOfFile(early.letter);
-        for (const HANDLE handle : {early.launcher, early.section, early.told})
-            ::CloseHandle(handle);
+        ::UnmapViewOfFile(early.page);
+        for (const HANDLE handle : {early.launcher, early.told}) ::CloseHandle(handle);
     }
 };
+
+namespace {
+
+// The payload of the launcher, of which nothing is left here once it has been copied.
+std::string fetch_payload() {
+    const std::size_t size = static_cast<std::size_t>(early.page->payload_size);
+    const Handle section = owned(fetch(early.page->payload));
+    const void* const view =
+        section ? ::MapViewOfFile(raw(section), FILE_MAP_READ, 0, 0, size) : nullptr;
+    std::string payload;
+    if (view) payload.assign(static_cast<const char*>(view), size);
+    if (view) ::UnmapViewOfFile(view);
+    return payload;
+}
+
+}  // namespace
 
 Birth birth(Lock& lock) noexcept {
     Birth born;
     remember_birth();
-    if (!early.daughter || early.taken) return born;
+    if (!early.daemon || early.taken) return born;
     early.taken = true;
-    Letter& letter = *early.letter;
     born.is_daemon = true;
-    born.payload.assign(letter.bytes() + letter.path_size,
-                        static_cast<std::size_t>(letter.payload_size));
+    born.payload = fetch_payload();
+    born.notes.assign(early.page->notes, static_cast<std::size_t>(early.page->notes_size));
     born.channel = new Channel;
-    lock.path.assign(letter.bytes(), static_cast<std::size_t>(letter.path_size));
+    lock.path.assign(early.page->path, static_cast<std::size_t>(early.page->path_size));
     lock.path_here = lock.path;
     lock.file = owned(early.lock);
     return born;
@@ -6023,7 +6254,7 @@ Birth birth(Lock& lock) noexcept {
 
 bool was_relaunched() noexcept {
     remember_birth();
-    return early.daughter;
+    return early.daemon || early.lost;
 }
 
 // Never success: where a function failed without a cause, there is an error all the same.
@@ -6032,21 +6263,33 @@ std::error_code last_error() noexcept {
     return system_error(cause != ERROR_SUCCESS ? cause : ERROR_GEN_FAILURE);
 }
 
-bool supports(Option option) noexcept { return option == arguments_option; }
+bool supports(Option option) noexcept { return option == arguments_option || option == job_option; }
 
 long self() noexcept { return static_cast<long>(::GetCurrentProcessId()); }
 
 std::string program_name() { return base_name(narrow(own_path())); }
 
+// Neither a device, nor a stream of a file, nor what the system would cut off.
+bool is_file_name(const std::string& name) {
+    static const char* const devices[] = {"CON", "PRN", "AUX", "NUL", "COM", "LPT"};
+    if (name.find_first_of("<>:\"|?*/\\") != std::string::npos || name.back() == ' ') return false;
+    const std::size_t stem = name.find('.') == std::string::npos ? name.size() : name.find('.');
+    for (int i = 0; i < 6; ++i) {
+        const bool numbered = i >= 4 && stem == 4 && name[3] >= '0' && name[3] <= '9';
+        if ((i < 4 && stem == 3) || numbered)
+            if (::_strnicmp(name.c_str(), devices[i], 3) == 0) return false;
+    }
+    return true;
+}
+
 std::string state_directory(Error& error) {
-    const std::wstring directory = variable(L"LOCALAPPDATA");
-    if (directory.empty()) {
+    const Wide directory = variable(L"LOCALAPPDATA");
+    if (directory.size() == 0) {
         pure::fail(error, std::make_error_code(std::errc::no_such_file_or_directory), "cannot find",
                    "the directory of this user", {"LOCALAPPDATA is not set"});
         return std::string();
     }
-    if (!::CreateDirectoryW(directory.c_str(), nullptr) &&
-        ::GetLastError() != ERROR_ALREADY_EXISTS) {
+    if (!::CreateDirectoryW(directory.get(), nullptr) && ::GetLastError() != ERROR_ALREADY_EXISTS) {
         refused(error, "cannot make directory", pure::path(narrow(directory)));
         return std::string();
     }
@@ -6066,94 +6309,71 @@ Evidence evidence() {
 }
 
 bool absolute(std::string& path, Error& error) {
-    std::wstring name;
+    Wide name;
     if (!widen(path, name))
         return pure::fail(error, system_error(ERROR_NO_UNICODE_TRANSLATION), "cannot use path",
-                          pure::quote(path), {"it is not UTF-8"});
-    const std::wstring full = grown([&name](wchar_t* out, DWORD size) {
-        return ::GetFullPathNameW(name.c_str(), size, out, nullptr);
+                          pure::path(path), {"it is not UTF-8"});
+    const Wide full = grown([&name](wchar_t* out, DWORD size) {
+        return ::GetFullPathNameW(name.get(), size, out, nullptr);
     });
-    if (full.empty()) return refused(error, "cannot make absolute", pure::path(path));
+    if (full.size() == 0) return refused(error, "cannot make absolute", pure::path(path));
     path = narrow(full);
     return true;
 }
 
+namespace {
+
+// A console is one session's: the daemon has another, hidden one, and no way to the caller's.
+bool check_kept(const Plan& plan, Error& error) {
+    static const char* const names[3] = {"standard_input", "standard_output", "standard_error"};
+    for (int which = 0; which < 3 && plan.detach; ++which)
+        if (plan.streams[which].choice() == Stream::keep_choice &&
+            is_console(::GetStdHandle(standard_handle(which))))
+            return pure::fail(error, errc::unsupported, "cannot use option", names[which],
+                              {"keep_stream: it is a console, which a daemon cannot keep"});
+    return true;
+}
+
+}  // namespace
+
 bool resolve(Plan& plan, Error& error) {
-    std::wstring ignored;
+    Wide ignored;
+    remember_birth();
+    if (early.lost)
+        return pure::fail(error, errc::start_failed, "cannot start", "again",
+                          {"this process was started as a daemon, but its environment does not say "
+                           "so any more"});
     for (const std::string& argument : plan.arguments)
         if (argument.find('\0') != std::string::npos || !widen(argument, ignored))
-            return invalid(error, "arguments", {pure::quote(argument), " is no UTF-8 text"});
-    return true;
+            return invalid(error, "arguments", {pure::path(argument), " is no UTF-8 text"});
+    return check_kept(plan, error);
 }
 
 // Other threads stay where they are: the daemon is another run of the program.
 bool check_threads(Plan&, Error&) { return true; }
 
-namespace {
-
-// Why it is no PID file of ours; nullptr: nothing speaks against it.
-const char* judge_file(const Handle& file, BY_HANDLE_FILE_INFORMATION& info) {
-    std::memset(&info, 0, sizeof info);
-    if (::GetFileType(raw(file)) != FILE_TYPE_DISK ||
-        !::GetFileInformationByHandle(raw(file), &info))
-        return "it is no regular file";
-    if (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) return "it is a directory";
-    if (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) return "it is a symbolic link";
-    return info.nNumberOfLinks > 1 ? "it has a second link" : nullptr;
-}
-
-// What the name stands for now, without taking part in sharing. False: nothing, or not to be seen.
-bool inspect(const std::wstring& name, BY_HANDLE_FILE_INFORMATION& info, const char*& distrust) {
-    distrust = nullptr;
-    const Handle file(owned(::CreateFileW(
-        name.c_str(), FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
-        nullptr, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS,
-        nullptr)));
-    if (file) distrust = judge_file(file, info);
-    return static_cast<bool>(file);
-}
-
-unsigned long long index_of(const BY_HANDLE_FILE_INFORMATION& info) {
-    return static_cast<unsigned long long>(info.nFileIndexHigh) << 32 | info.nFileIndexLow;
-}
-
-bool is_missing(DWORD cause) {
-    return cause == ERROR_FILE_NOT_FOUND || cause == ERROR_PATH_NOT_FOUND;
-}
-
-// The name of a deleted file lives on for as long as a reader has it open.
-// Access is denied to it then; but so it is to a file of another user's, whose directory does not
-// even list it.
-bool is_being_deleted(const std::wstring& name) {
-    if (::GetFileAttributesW(name.c_str()) != INVALID_FILE_ATTRIBUTES ||
-        ::GetLastError() != ERROR_ACCESS_DENIED)
-        return false;
-    WIN32_FIND_DATAW entry;
-    const HANDLE search = ::FindFirstFileW(name.c_str(), &entry);
-    if (search != INVALID_HANDLE_VALUE) ::FindClose(search);
-    return search != INVALID_HANDLE_VALUE;
-}
-
-}  // namespace
+// ---- The PID file ----
 
 // The open handle is the lock: nobody else can write, rename or delete the file, everybody can read
 // it, and whatever ends this process frees it. CREATE_ALWAYS empties it in the same call: locked
-// with a number is a daemon, locked and empty a start.
+// with a number is a daemon, locked and empty a start. It refuses a hidden file unless it is told
+// that it is one.
 Attempt lock(Lock& lock, Purpose purpose, Error& error) {
-    const std::wstring name = wide_path(lock.path);
+    const Wide name = wide_path(lock.path);
     const Deadline deadline(patience);
     BY_HANDLE_FILE_INFORMATION info;
-    const char* distrust = nullptr;
-    const bool exists = inspect(name, info, distrust);
-    if (distrust) {
+    std::memset(&info, 0, sizeof info);
+    const Handle there = open_existing(name.get(), FILE_READ_ATTRIBUTES, share_all);
+    if (const char* const distrust = there ? judge_file(there, info) : nullptr) {
         untrusted(error, "cannot lock", lock.path, distrust);
         return Attempt::failed;
     }
+    const DWORD hidden = info.dwFileAttributes & (FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM);
     for (;;) {
         Handle file =
-            owned(::CreateFileW(name.c_str(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ,
-                                nullptr, purpose == Purpose::start ? CREATE_ALWAYS : OPEN_EXISTING,
-                                FILE_ATTRIBUTE_NORMAL, nullptr));
+            owned(::CreateFileW(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, nullptr,
+                                purpose == Purpose::start ? CREATE_ALWAYS : OPEN_EXISTING,
+                                hidden ? hidden : FILE_ATTRIBUTE_NORMAL, nullptr));
         if (file && ::GetFileInformationByHandle(raw(file), &info)) {
             lock.device = info.dwVolumeSerialNumber;
             lock.inode = index_of(info);
@@ -6163,9 +6383,9 @@ Attempt lock(Lock& lock, Purpose purpose, Error& error) {
         }
         const DWORD cause = ::GetLastError();
         if (cause == ERROR_SHARING_VIOLATION) return Attempt::held;
-        if (cause != ERROR_ACCESS_DENIED || deadline.over() || !is_being_deleted(name)) {
+        if (cause != ERROR_ACCESS_DENIED || deadline.over() || !is_being_deleted(name.get())) {
             ::SetLastError(cause);
-            refused(error, exists ? "cannot open" : "cannot create", pure::path(lock.path));
+            refused(error, there ? "cannot open" : "cannot create", pure::path(lock.path));
             return Attempt::failed;
         }
         ::Sleep(5);
@@ -6175,7 +6395,8 @@ Attempt lock(Lock& lock, Purpose purpose, Error& error) {
 // The first daughter stands in the file before anybody is told of the daemon: a number of its own
 // there, even for an instant, would be ended by the first signal.
 Attempt enter(Lock& lock, Error& error) {
-    Receiver* const receiver = new Receiver;
+    pin_module();
+    std::unique_ptr<Receiver> receiver(new Receiver);  // its job ends the daughter with it
     receiver->lock = &lock;
     receiver->job = deadly_job();
     receiver->stop = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
@@ -6183,24 +6404,26 @@ Attempt enter(Lock& lock, Error& error) {
     if (!receiver->job || !receiver->stop || !new_daughter(*receiver, receiver->daughter)) {
         pure::fail(error, errc::unsupported, "cannot receive signals", "",
                    {last_error().message()});
-    } else if (!write_pid(lock, static_cast<long>(receiver->daughter.pid))) {
-        refused(error, "cannot write", pure::path(lock.path));
-    } else {
-        const std::uintptr_t thread =
-            ::_beginthreadex(nullptr, 256 * 1024, listen, receiver,
-                             CREATE_SUSPENDED | STACK_SIZE_PARAM_IS_A_RESERVATION, &id);
-        receiver->thread = Handle(thread == 0 ? -1 : static_cast<std::intptr_t>(thread));
-        if (receiver->thread) {
-            receiver->thread_id = id;
-            lock.receiver = receiver;
-            lock.owner = self();
-            ::ResumeThread(raw(receiver->thread));
-            return Attempt::got;
-        }
-        refused(error, "cannot start", "a thread for signals");
+        return Attempt::failed;
     }
-    delete receiver;  // the job ends the daughter
-    return Attempt::failed;
+    const long daughter = static_cast<long>(receiver->daughter.pid);
+    if (!write_pid(lock, pure::padded_pid_text(daughter))) {
+        refused(error, "cannot write", pure::path(lock.path));
+        return Attempt::failed;
+    }
+    const std::uintptr_t thread =
+        ::_beginthreadex(nullptr, 256 * 1024, listen, receiver.get(),
+                         CREATE_SUSPENDED | STACK_SIZE_PARAM_IS_A_RESERVATION, &id);
+    receiver->thread = Handle(thread == 0 ? -1 : static_cast<std::intptr_t>(thread));
+    if (!receiver->thread) {
+        refused(error, "cannot start", "a thread for signals");
+        return Attempt::failed;
+    }
+    receiver->thread_id = id;
+    lock.receiver = receiver.release();
+    lock.owner = self();
+    ::ResumeThread(raw(lock.receiver->thread));
+    return Attempt::got;
 }
 
 void renew(Lock&) noexcept {}
@@ -6208,12 +6431,11 @@ void renew(Lock&) noexcept {}
 void discard(Lock& lock, Removal removal) noexcept {
     if (!lock.file || removal == Removal::keep) return;
     if (removal == Removal::own && lock.owner != self()) return;
-    Receiver* const receiver = lock.receiver;
-    if (receiver) stop_listening(*receiver);
+    if (lock.receiver) stop_listening(*lock.receiver);
+    empty_and_remove(lock);
+    delete lock.receiver;  // now that nothing names it, the daughter may end
     lock.receiver = nullptr;
     lock.owner = 0;
-    empty_and_remove(lock);
-    delete receiver;  // now that nothing names it, the daughter may end
 }
 
 void unlock(Lock& lock, Removal removal) noexcept {
@@ -6228,47 +6450,28 @@ void unlock(Lock& lock, Removal removal) noexcept {
     lock.owner = 0;
 }
 
-namespace {
-
-Handle open_to_read(const std::wstring& name, DWORD share) noexcept {
-    return owned(::CreateFileW(name.c_str(), GENERIC_READ, share, nullptr, OPEN_EXISTING,
-                               FILE_FLAG_OPEN_REPARSE_POINT, nullptr));
-}
-
-// What else has a file open to write (an editor, a copier) lets others write, too; a lock of ours
-// does not.
-bool lets_write(const std::wstring& name) noexcept {
-    return static_cast<bool>(owned(::CreateFileW(
-        name.c_str(), FILE_WRITE_DATA, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
-        nullptr, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT, nullptr)));
-}
-
-}  // namespace
-
 // Opened as if nobody could write: that fails exactly where somebody has it open for writing, and
-// two queries do not take each other for a daemon.
+// two queries do not take each other for a daemon. What else has it open to write (an editor, a
+// copier) lets others write, too; a lock of ours does not.
 bool look(const std::string& path, Found& found, Error& error) {
     found = Found();
     if (is_own_start(path)) return true;
-    const std::wstring name = wide_path(path);
-    BY_HANDLE_FILE_INFORMATION info;
-    const char* distrust = nullptr;
-    Handle file = open_to_read(name, FILE_SHARE_READ | FILE_SHARE_DELETE);
+    const Wide name = wide_path(path);
+    Handle file = open_existing(name.get(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE);
     if (!file && ::GetLastError() == ERROR_SHARING_VIOLATION) {
-        found.locked = !lets_write(name);
-        file = open_to_read(name, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE);
+        found.locked = !open_existing(name.get(), FILE_WRITE_DATA, share_all);
+        file = open_existing(name.get(), GENERIC_READ, share_all);
     }
     if (!file) {
         const DWORD cause = ::GetLastError();
         found.locked = false;
-        if (is_missing(cause) || is_being_deleted(name)) return true;
-        if (inspect(name, info, distrust) && distrust)  // a directory cannot be opened to read
-            return untrusted(error, "cannot read", path, distrust);
+        if (is_missing(cause) || is_being_deleted(name.get())) return true;
         ::SetLastError(cause);
         return refused(error, "cannot read", pure::path(path));
     }
-    distrust = judge_file(file, info);
-    if (distrust) return untrusted(error, "cannot read", path, distrust);
+    BY_HANDLE_FILE_INFORMATION info;
+    if (const char* const distrust = judge_file(file, info))
+        return untrusted(error, "cannot read", path, distrust);
     char text[4096];
     DWORD size = 0;
     if (!::ReadFile(raw(file), text, sizeof text, &size, nullptr))
@@ -6277,6 +6480,7 @@ bool look(const std::string& path, Found& found, Error& error) {
     found.device = info.dwVolumeSerialNumber;
     found.inode = index_of(info);
     found.text.assign(text, size);
+    found.remote = is_remote(file);
     return true;
 }
 
@@ -6287,34 +6491,30 @@ struct Launch {
     Launch(const Launch&) = delete;
     Launch& operator=(const Launch&) = delete;
     ~Launch() {
-        if (letter) ::UnmapViewOfFile(letter);
+        if (page) ::UnmapViewOfFile(page);
     }
-    Handle job, process, section, told;
-    Letter* letter = nullptr;
-    long pid = 0;
+    Handle job, section, payload, told;
+    Handle words, mouth;  // of the daemon, on a console of the launcher's: both ends of a pipe
+    Child daemon;
+    Page* page = nullptr;
 };
 
 namespace {
 
 bool open_log(const Stream& stream, int which, Handle& out, Error& error) {
-    const std::wstring name = wide_path(stream.path());
-    const DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    const Wide name = wide_path(stream.path());
     if (stream.truncates() && which != 0) {
-        const Handle emptied(owned(::CreateFileW(name.c_str(), GENERIC_WRITE, share, nullptr,
+        const Handle emptied(owned(::CreateFileW(name.get(), GENERIC_WRITE, share_all, nullptr,
                                                  CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, nullptr)));
         if (!emptied) return refused(error, "cannot empty", pure::path(stream.path()));
     }
     // Append access alone: every write goes to the end, whoever else writes. Shared for deletion:
     // a log can be renamed while it is open.
     const DWORD access = which == 0 ? GENERIC_READ : FILE_APPEND_DATA | SYNCHRONIZE;
-    out = owned(::CreateFileW(name.c_str(), access, share, nullptr,
+    out = owned(::CreateFileW(name.get(), access, share_all, nullptr,
                               which == 0 ? OPEN_EXISTING : OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL,
                               nullptr));
     return out || refused(error, "cannot open", pure::path(stream.path()));
-}
-
-DWORD standard_handle(int which) {
-    return which == 0 ? STD_INPUT_HANDLE : which == 1 ? STD_OUTPUT_HANDLE : STD_ERROR_HANDLE;
 }
 
 // The C runtime's descriptor and the system's standard handle: printf() looks at the one,
@@ -6324,14 +6524,11 @@ bool put(const Handle& file, int where) {
     if (!::DuplicateHandle(::GetCurrentProcess(), raw(file), ::GetCurrentProcess(), &copy, 0, FALSE,
                            DUPLICATE_SAME_ACCESS))
         return false;
-    const int fd = ::_open_osfhandle(reinterpret_cast<std::intptr_t>(copy), _O_BINARY);
-    if (fd == -1) {
-        Handle closes = owned(copy);
-        ::SetLastError(ERROR_TOO_MANY_OPEN_FILES);
-        return false;
-    }
-    const bool done = ::_dup2(fd, where) == 0;
-    ::_close(fd);
+    Handle keeper = owned(copy);
+    const int fd = ::_open_osfhandle(keeper.get(), _O_BINARY);
+    if (fd != -1) keeper.release();  // the descriptor's from here on
+    const bool done = fd != -1 && ::_dup2(fd, where) == 0;
+    if (fd != -1) ::_close(fd);
     if (!done) {
         ::SetLastError(ERROR_TOO_MANY_OPEN_FILES);
         return false;
@@ -6369,43 +6566,79 @@ Handle make_section(std::uint64_t size) noexcept {
                                       static_cast<DWORD>(size & 0xffffffffU), nullptr));
 }
 
-// Not inherited but fetched, like the lock: a foreign child that inherits everything would keep the
-// payload (a password?) alive, and readable.
-bool write_letter(Launch& launch, const Plan& plan, const Lock& lock) {
-    const std::size_t path_size = lock.file ? lock.path.size() : 0;
-    launch.section = make_section(sizeof(Letter) + path_size + plan.payload.size() + text_room);
-    if (!launch.section) return false;
-    launch.letter = static_cast<Letter*>(
-        ::MapViewOfFile(raw(launch.section), FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0));
-    if (!launch.letter) return false;
-    launch.letter->path_size = path_size;
-    launch.letter->payload_size = plan.payload.size();
-    std::memcpy(launch.letter->bytes(), lock.path.data(), path_size);
-    std::memcpy(launch.letter->bytes() + path_size, plan.payload.data(), plan.payload.size());
-    launch.told = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
-    return static_cast<bool>(launch.told);
+bool copy_payload(Launch& launch, const std::string& payload) noexcept {
+    if (payload.empty()) return true;
+    launch.payload = make_section(payload.size());
+    void* const view =
+        launch.payload ? ::MapViewOfFile(raw(launch.payload), FILE_MAP_WRITE, 0, 0, payload.size())
+                       : nullptr;
+    if (!view) return false;
+    std::memcpy(view, payload.data(), payload.size());
+    ::UnmapViewOfFile(view);
+    launch.page->payload_size = payload.size();
+    launch.page->payload = as_number(raw(launch.payload));
+    return true;
 }
 
-// This program's variables, with the switch for the daughter alone.
-std::vector<wchar_t> environment_with(const std::string& value) {
-    std::vector<wchar_t> block;
-    wchar_t* const own = ::GetEnvironmentStringsW();
-    const std::wstring prefix = std::wstring(switch_name) + L"=";
-    for (const wchar_t* entry = own; entry && *entry; entry += std::wcslen(entry) + 1)
-        if (std::wcsncmp(entry, prefix.c_str(), prefix.size()) != 0)
-            block.insert(block.end(), entry, entry + std::wcslen(entry) + 1);
-    if (own) ::FreeEnvironmentStringsW(own);
-    const std::wstring last = prefix + wide(value);
-    block.insert(block.end(), last.begin(), last.end());
-    block.insert(block.end(), 2, L'\0');
+// A usable stream is one that another process can write to. On a console the launcher prints what
+// the daemon says until its ready(), and a pipe brings it.
+void show_streams(Launch& launch) noexcept {
+    for (int which = 0; which < 3; ++which) {
+        const HANDLE stream = ::GetStdHandle(standard_handle(which));
+        const DWORD type = stream ? ::GetFileType(stream) : FILE_TYPE_UNKNOWN;
+        if (type == FILE_TYPE_DISK || type == FILE_TYPE_PIPE)
+            launch.page->streams[which] = as_number(stream);
+    }
+    HANDLE words = nullptr, mouth = nullptr;
+    if (!is_console(::GetStdHandle(STD_ERROR_HANDLE)) ||
+        !::CreatePipe(&words, &mouth, nullptr, 65536))
+        return;
+    launch.words = owned(words);
+    launch.mouth = owned(mouth);
+    launch.page->streams[2] = as_number(mouth);
+}
+
+// Whatever does not fit is the launcher's to know: a path of the system's always does.
+bool write_page(Launch& launch, const Plan& plan, const Lock& lock) noexcept {
+    launch.section = make_section(sizeof(Page));
+    launch.page =
+        launch.section ? map_page(raw(launch.section), FILE_MAP_READ | FILE_MAP_WRITE) : nullptr;
+    launch.told = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    if (!launch.page || !launch.told) return false;
+    Page& page = *launch.page;
+    const std::size_t path_size = lock.file ? lock.path.size() : 0;
+    if (path_size > sizeof page.path) {
+        ::SetLastError(ERROR_FILENAME_EXCED_RANGE);
+        return false;
+    }
+    std::memcpy(page.magic, page_magic, sizeof page_magic);
+    std::memcpy(page.path, lock.path.data(), path_size);
+    page.path_size = path_size;
+    page.nonce = make_nonce();
+    page.launcher = ::GetCurrentProcessId();
+    page.page = as_number(raw(launch.section));
+    page.told = as_number(raw(launch.told));
+    page.lock = as_number(raw(lock.file));
+    show_streams(launch);
+    return copy_payload(launch, plan.payload);
+}
+
+// This program's variables, with the switch for the daemon alone; in whatever case somebody else
+// has set a variable of its name: the system would find that one first.
+Wide environment_with(const std::string& value) {
+    Wide block;
+    each_variable([&block](const wchar_t* entry, std::size_t size) {
+        if (!same_name(entry, size, switch_name)) block.append(entry, std::wcslen(entry) + 1);
+    });
+    block.append(switch_name).append(L"=").append(wide(value).get()).more(2);
     return block;
 }
 
-std::wstring command_line(const Plan& plan, const std::wstring& program) {
-    if (!plan.replace_arguments) return ::GetCommandLineW();
-    std::wstring line = quoted_program(program);
+Wide command_line(const Plan& plan, const Wide& program) {
+    if (!plan.replace_arguments) return Wide(::GetCommandLineW());
+    Wide line = quoted_program(program);
     for (const std::string& argument : plan.arguments)
-        line += L" " + wide(pure::quote_argument(argument));
+        line.append(L" ").append(wide(pure::quote_argument(argument)).get());
     return line;
 }
 
@@ -6416,127 +6649,117 @@ Handle inheritable_null() noexcept {
                                nullptr));
 }
 
-// A second handle to the card that can only be read: what a foreign child may inherit from a
-// launcher with more than one thread changes nothing.
-Handle inheritable_card(const Handle& card) noexcept {
-    HANDLE copy = nullptr;
-    ::DuplicateHandle(::GetCurrentProcess(), raw(card), ::GetCurrentProcess(), &copy,
-                      SECTION_MAP_READ, TRUE, 0);
-    return owned(copy);
+bool is_in_job(HANDLE process) noexcept {
+    BOOL inside = FALSE;
+    return ::IsProcessInJob(process, nullptr, &inside) && inside;
 }
 
-// Out of the caller's job, if that lets go; else the daemon ends with it, which explain() says.
-bool create_daemon(Birthplace& place, Child& child, bool& in_job) {
+// Out of the caller's job, if that lets go, and into ours. Jobs nest: where an inner one lets go,
+// an outer one may not, and only the process itself tells. So, of a launcher in a job, it is asked
+// before it is put into ours; of any other it is born there.
+bool create_daemon(Birthplace& place, HANDLE job, Child& child, bool& stays) {
+    const bool asks = is_in_job(::GetCurrentProcess());
     place.flags = CREATE_NO_WINDOW | CREATE_BREAKAWAY_FROM_JOB;
-    in_job = false;
-    if (create_suspended(place, child)) return true;
+    place.job = asks ? nullptr : job;
+    place.needs_job = false;
+    stays = false;
+    bool made = create_suspended(place, child);
+    if (!made && ::GetLastError() == ERROR_DIRECTORY && place.directory) {
+        place.directory = nullptr;  // where the launcher was started is gone: where it is now
+        made = create_suspended(place, child);
+    }
+    if (made) {
+        stays = asks && is_in_job(raw(child.process));
+        if (asks && job) ::AssignProcessToJobObject(job, raw(child.process));
+        return true;
+    }
     if (::GetLastError() != ERROR_ACCESS_DENIED) return false;
     place.flags = CREATE_NO_WINDOW;
-    in_job = true;
+    place.job = job;
+    stays = true;
     return create_suspended(place, child);
 }
 
-// The daughter may fetch from this process, and see whether it lives; no more.
-bool hand_over(Card& card, Launch& launch, const Lock& lock, const Child& child) {
+// The daemon may fetch from this process, and see whether it lives; no more.
+bool hand_over(Page& page, const Child& child) noexcept {
     HANDLE there = nullptr;
     const DWORD access = PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE;
     if (!::DuplicateHandle(::GetCurrentProcess(), ::GetCurrentProcess(), raw(child.process), &there,
                            access, FALSE, 0))
         return false;
-    std::memcpy(card.magic, card_magic, sizeof card_magic);
-    card.daughter = child.pid;
-    card.launcher = ::GetCurrentProcessId();
-    card.launcher_process = as_number(there);
-    card.letter = as_number(raw(launch.section));
-    card.told = as_number(raw(launch.told));
-    card.lock = as_number(raw(lock.file));
-    for (int which = 0; which < 3; ++which) {
-        const HANDLE stream = ::GetStdHandle(standard_handle(which));
-        const DWORD type = stream ? ::GetFileType(stream) : FILE_TYPE_UNKNOWN;
-        const bool usable = type == FILE_TYPE_DISK || type == FILE_TYPE_PIPE;
-        card.streams[which] = usable ? as_number(stream) : 0;
-    }
+    page.daemon = child.pid;
+    page.launcher_process = as_number(there);
     return ::ResumeThread(raw(child.thread)) != static_cast<DWORD>(-1);
 }
 
-// The program once more. False: nothing of it is left.
-bool relaunch(const Plan& plan, const Lock& lock, Launch& launch) {
-    const Handle card = make_section(sizeof(Card)), shown = inheritable_card(card);
-    // One for each stream: a C runtime that replaces descriptor 0 closes what 1 and 2 had shared.
-    const Handle nulls[3] = {inheritable_null(), inheritable_null(), inheritable_null()};
-    Card* const view = card ? static_cast<Card*>(::MapViewOfFile(
-                                  raw(card), FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0))
-                            : nullptr;
-    if (!view) return false;
-    if (!shown || !nulls[0] || !nulls[1] || !nulls[2]) {
-        ::UnmapViewOfFile(view);
-        return false;
+// What explain() says of the start goes with the daemon: by itself it would find other evidence.
+void tell_start(Plan& plan, Page& page, bool stays) {
+    if (stays) {
+        plan.warning = "it is inside a job of the caller's, and ends with that";
+        note(plan, "job", {"the caller's does not let go: the daemon ends when that is closed"});
     }
-    view->nonce = make_nonce();
-    std::vector<wchar_t> environment =
-        environment_with(pure::switch_text(as_number(raw(shown)), view->nonce));
+    page.notes_size = plan.notes.size() < sizeof page.notes ? plan.notes.size() : sizeof page.notes;
+    std::memcpy(page.notes, plan.notes.data(), static_cast<std::size_t>(page.notes_size));
+}
+
+// The program once more. False: nothing of it is left.
+bool relaunch(Plan& plan, Launch& launch, Error& error) {
     Birthplace place;
     place.program = own_path();
     place.command = command_line(plan, place.program);
-    place.environment = environment.data();
     place.directory = early.directory_size > 0 ? early.directory : nullptr;
-    place.job = raw(launch.job);
-    place.needs_job = false;
-    place.inherited.push_back(raw(shown));
-    for (int which = 0; which < 3; ++which) {
-        place.streams[which] = raw(nulls[which]);
-        place.inherited.push_back(raw(nulls[which]));
-    }
-    Child child;
-    bool in_job = false;
-    bool done = create_daemon(place, child, in_job);
-    launch.letter->in_job = in_job;
-    if (done && !hand_over(*view, launch, lock, child)) {
-        ::TerminateProcess(raw(child.process), 1);
-        done = false;
-    }
-    launch.pid = static_cast<long>(child.pid);
-    launch.process = std::move(child.process);
-    const DWORD cause = ::GetLastError();
-    ::UnmapViewOfFile(view);
-    ::SetLastError(cause);
-    return done;
+    // One for each stream: a C runtime that replaces descriptor 0 closes what 1 and 2 had shared.
+    const Handle nulls[3] = {inheritable_null(), inheritable_null(), inheritable_null()};
+    HANDLE shown = nullptr;
+    ::DuplicateHandle(::GetCurrentProcess(), raw(launch.section), ::GetCurrentProcess(), &shown,
+                      SECTION_MAP_READ, TRUE, 0);
+    const Handle closes = owned(shown);
+    Wide environment = environment_with(pure::switch_text(as_number(shown), launch.page->nonce));
+    place.environment = environment.data();
+    place.inherits = 4;
+    for (int which = 0; which < 3; ++which) place.inherited[which] = raw(nulls[which]);
+    place.inherited[3] = shown;
+    bool stays = false;
+    const bool made = create_daemon(place, raw(launch.job), launch.daemon, stays);
+    const bool refuses = made && stays && plan.must_leave_job;
+    if (made) tell_start(plan, *launch.page, stays);
+    if (made && !refuses && hand_over(*launch.page, launch.daemon)) return true;
+    refused(error, "cannot start again", pure::path(narrow(place.program)));
+    if (made) ::TerminateProcess(raw(launch.daemon.process), 1);
+    if (refuses)
+        pure::fail(error, errc::unsupported, "cannot use option", "must_leave_job",
+                   {"the caller's job does not let go"});
+    return false;
 }
 
 }  // namespace
 
-// Returns once, in the launcher: the daemon is a new process, and birth() tells it so.
+// Returns once, in the launcher: the daemon is a new process, and birth() tells it so. Nothing is
+// flushed: nothing is copied, and another thread may sit in getchar() for ever.
 Role detach(Plan& plan, Lock& lock, SignalHold&, Channel*&, Launch*& launch, Error& error) {
-    std::fflush(nullptr);
     remember_birth();
-    const std::string program = narrow(own_path());  // asked first: that sets the last error
-    Launch* const mine = new Launch;
-    mine->job = deadly_job();  // this process killed before the verdict: the daughter with it
-    if (!write_letter(*mine, plan, lock)) {
+    std::unique_ptr<Launch> mine(new Launch);
+    mine->job = deadly_job();  // this process killed before the verdict: the daemon with it
+    if (!write_page(*mine, plan, lock))
         refused(error, "cannot make", "the readiness channel");
-    } else if (relaunch(plan, lock, *mine)) {
-        launch = mine;
-        return Role::launcher;
-    } else {
-        refused(error, "cannot start again", pure::path(program));
-    }
-    delete mine;
+    else if (relaunch(plan, *mine, error))
+        launch = mine.release();
     return Role::launcher;
 }
 
 bool say(Channel*& channel, const Report& report) noexcept {
     if (!channel) return false;
-    Letter& letter = *early.letter;
-    const std::size_t size = report.text.size() < text_room ? report.text.size() : text_room;
-    letter.pid = static_cast<std::uint32_t>(report.pid);
-    letter.exit_code = static_cast<std::uint32_t>(report.exit_code);
-    letter.is_system = report.is_system;
-    letter.number = static_cast<std::uint32_t>(report.number);
-    letter.text_size = static_cast<std::uint32_t>(size);
-    std::memcpy(letter.text(), report.text.data(), size);
+    Page& page = *early.page;
+    const std::size_t size =
+        report.text.size() < sizeof page.text ? report.text.size() : sizeof page.text;
+    page.exit_code = static_cast<std::uint32_t>(report.exit_code);
+    page.is_system = report.is_system;
+    page.number = static_cast<std::uint32_t>(report.number);
+    page.text_size = static_cast<std::uint32_t>(size);
+    std::memcpy(page.text, report.text.data(), size);
     const LONG word = report.word == Report::ready ? said_ready : said_failed;
     const bool said = !has_ended(early.launcher) &&
-                      ::InterlockedCompareExchange(&letter.verdict, word, awaited) == awaited &&
+                      ::InterlockedCompareExchange(&page.verdict, word, awaited) == awaited &&
                       ::SetEvent(early.told) != 0;
     delete channel;
     channel = nullptr;
@@ -6545,51 +6768,65 @@ bool say(Channel*& channel, const Report& report) noexcept {
 
 namespace {
 
-void read_report(Letter& letter, LONG verdict, Report& report) {
-    report.word = verdict == said_ready ? Report::ready : Report::failed;
-    report.pid = static_cast<long>(letter.pid);
-    report.exit_code = static_cast<int>(letter.exit_code);
-    report.is_system = letter.is_system != 0;
-    report.number = static_cast<int>(letter.number);
-    report.text.assign(letter.text(), letter.text_size);
+// What the daemon has said on its standard error, to the launcher's console.
+void pass_words(const Launch& launch) noexcept {
+    char text[4096];
+    DWORD waiting = 0, size = 0;
+    const HANDLE words = raw(launch.words);
+    while (words && ::PeekNamedPipe(words, nullptr, 0, nullptr, &waiting, nullptr) && waiting > 0 &&
+           ::ReadFile(words, text, sizeof text, &size, nullptr) && size > 0)
+        print_text(2, std::string(text, size));
 }
 
-std::string death_text(DWORD code) {
-    const std::string status = code > 0xffff ? "0x" + pure::hex(code) : std::to_string(code);
-    return pure::join({"it ended with status ", status, " before it was ready"});
+// Numbers from the other side are looked at: the daemon may have scribbled over its memory.
+void read_report(const Page& page, LONG verdict, Report& report) {
+    report.word = verdict == said_ready ? Report::ready : Report::failed;
+    report.exit_code = static_cast<int>(page.exit_code);
+    report.is_system = page.is_system != 0;
+    report.number = static_cast<int>(page.number);
+    const std::size_t size = page.text_size;
+    report.text.assign(page.text, size < sizeof page.text ? size : sizeof page.text);
 }
 
 }  // namespace
 
 // The swap settles what a time limit and an answer in the same moment would leave open.
 Heard hear(Launch& launch, const Deadline& deadline, Report& report) {
-    const std::intptr_t handles[2] = {launch.told.get(), launch.process.get()};
-    wait_any(handles, 2, deadline);
-    const LONG verdict = ::InterlockedCompareExchange(&launch.letter->verdict, given_up, awaited);
+    const std::intptr_t handles[2] = {launch.told.get(), launch.daemon.process.get()};
+    for (;;) {
+        const Duration left = deadline.left(), slice(50);  // no wait is for a pipe, too
+        const bool pumps = launch.words && left > slice;
+        const int ready = wait_any(handles, 2, pumps ? Deadline(slice) : deadline);
+        pass_words(launch);
+        if (ready >= 0 || deadline.over()) break;
+    }
+    const LONG verdict = ::InterlockedCompareExchange(&launch.page->verdict, given_up, awaited);
     report = Report();
-    report.pid = launch.pid;
+    report.pid = static_cast<long>(launch.daemon.pid);
     if (verdict != awaited) {
-        read_report(*launch.letter, verdict, report);
+        read_report(*launch.page, verdict, report);
         return Heard::report;
     }
-    if (!has_ended(raw(launch.process))) return Heard::timed_out;
+    if (!has_ended(raw(launch.daemon.process))) return Heard::timed_out;
     DWORD code = 1;
-    ::GetExitCodeProcess(raw(launch.process), &code);
+    ::GetExitCodeProcess(raw(launch.daemon.process), &code);
     report.exit_code = static_cast<int>(code);
-    report.text = death_text(code);
+    report.text = pure::join({"it ended with status ", status_text(code), " before it was ready"});
     return Heard::died;
 }
 
-// Its end is waited for: as long as it lives, the file that it has locked cannot be removed.
-bool settle(Launch*& launch, bool accepted) noexcept {
+// Accepted, the daemon leaves the launcher's deadly job; one that cannot is as good as dead, and
+// so is its start. Its end is waited for: as long as it lives, the file that it has locked cannot
+// be removed.
+bool settle(Launch*& launch, bool& accepted) noexcept {
     bool settled = true;
-    if (accepted) {
-        limit_job(raw(launch->job), JOB_OBJECT_LIMIT_BREAKAWAY_OK);
-    } else {
+    if (accepted && launch->job && !limit_job(raw(launch->job), JOB_OBJECT_LIMIT_BREAKAWAY_OK))
+        accepted = false;
+    if (!accepted) {
         if (launch->job) ::TerminateJobObject(raw(launch->job), 1);
-        ::TerminateProcess(raw(launch->process), 1);
-        settled =
-            ::WaitForSingleObject(raw(launch->process), milliseconds(after_kill)) == WAIT_OBJECT_0;
+        ::TerminateProcess(raw(launch->daemon.process), 1);
+        settled = ::WaitForSingleObject(raw(launch->daemon.process), milliseconds(after_kill)) ==
+                  WAIT_OBJECT_0;
     }
     delete launch;
     launch = nullptr;
@@ -6600,7 +6837,7 @@ bool settle(Launch*& launch, bool accepted) noexcept {
 
 namespace {
 
-// Until ready, 2 is the launcher's where another process can write to it: a file or a pipe.
+// Until ready, 2 is the launcher's: its file, its pipe, or the pipe to its console.
 bool set_up_stream(Plan& plan, int which, Error& error) {
     const Stream& stream = plan.streams[which];
     if (stream.choice() == Stream::path_choice &&
@@ -6608,23 +6845,30 @@ bool set_up_stream(Plan& plan, int which, Error& error) {
         return false;
     Handle launchers;
     if (which == 2 || stream.choice() == Stream::keep_choice)
-        launchers = owned(fetch(early.card.streams[which]));
+        launchers = owned(fetch(early.page->streams[which]));
     const Handle& target = launchers             ? launchers
                            : plan.targets[which] ? plan.targets[which]
                                                  : plan.null_device;
     return put(target, which) || refused(error, "cannot set up descriptor", pure::number(which));
 }
 
+// No box that waits for a click: not the system's, nor the C runtime's for abort() and assert().
+void show_no_boxes() noexcept {
+    ::SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX | SEM_NOOPENFILEERRORBOX);
+    ::_set_error_mode(_OUT_TO_STDERR);
+#if defined(_MSC_VER)
+    ::_set_abort_behavior(0, _CALL_REPORTFAULT);
+#endif
+}
+
 }  // namespace
 
 bool move_in(Plan& plan, const Lock& lock, const Channel*, Error& error) {
     signals_held.store(&lock);
-    if (plan.prevent_core)
-        ::SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX | SEM_NOOPENFILEERRORBOX);
+    if (plan.prevent_core) show_no_boxes();
     if (!plan.detach) return true;
-    std::fflush(nullptr);  // said before the start, and by the launcher already: into NUL
-    if (early.letter->in_job)
-        note(plan, "job", {"the caller's does not let go: the daemon ends when that is closed"});
+    std::fflush(stdout);  // said before the start, and by the launcher already: into NUL
+    std::fflush(stderr);
     plan.null_device = inheritable_null();
     if (!plan.null_device) return refused(error, "cannot open", "'NUL'");
     for (int which = 0; which < 3; ++which)
@@ -6634,36 +6878,23 @@ bool move_in(Plan& plan, const Lock& lock, const Channel*, Error& error) {
 
 namespace {
 
-bool is_kept(const Plan& plan, const std::wstring& name) {
-    // Upper or lower case alike, as for the system: by no language's rules (a Turkish i).
-    const auto is = [&name](const std::wstring& other) {
-        return ::CompareStringOrdinal(name.c_str(), -1, other.c_str(), -1, TRUE) == CSTR_EQUAL;
-    };
-    if (is(L"SystemRoot")) return true;  // without it neither sockets nor some DLLs work
+bool is_kept(const Plan& plan, const wchar_t* name, std::size_t size) {
+    if (same_name(name, size, L"SystemRoot")) return true;  // no sockets without it, nor some DLLs
     for (const std::string& kept : plan.environment_keep)
-        if (is(wide(kept))) return true;
-    return false;
-}
-
-void clear_environment(const Plan& plan) {
-    std::vector<std::wstring> names;
-    wchar_t* const own = ::GetEnvironmentStringsW();
-    for (const wchar_t* entry = own; entry && *entry; entry += std::wcslen(entry) + 1) {
-        const std::wstring text = entry;
-        const std::wstring name = text.substr(0, text.find(L'=', 1));
-        if (name[0] != L'=' && !is_kept(plan, name)) names.push_back(name);
-    }
-    if (own) ::FreeEnvironmentStringsW(own);
-    for (const std::wstring& name : names) remove_variable(name);
+        if (same_name(name, size, wide(kept).get())) return true;
+    return *name == L'=';  // "=C:=...": the directories of the drives
 }
 
 }  // namespace
 
 bool change_identity(Plan& plan, Lock&, Error& error) {
     if (!plan.working_directory.empty() &&
-        !::SetCurrentDirectoryW(wide(plan.working_directory).c_str()))
+        !::SetCurrentDirectoryW(wide(plan.working_directory).get()))
         return refused(error, "cannot change directory to", pure::path(plan.working_directory));
-    if (plan.clear_environment) clear_environment(plan);
+    if (plan.clear_environment)
+        each_variable([&plan](const wchar_t* entry, std::size_t size) {
+            if (!is_kept(plan, entry, size)) remove_variable(entry, size);
+        });
     return true;
 }
 
@@ -6713,6 +6944,19 @@ bool ends_by_default(int signum) noexcept {
     for (;;) ::Sleep(INFINITE);
 }
 
+// A handler that the program gave to std::signal() goes before what the daemon does by itself.
+// Asked for by setting another: not every C runtime can be asked only.
+bool run_c_handler(int signum) noexcept {
+    if (!ends_by_default(signum) || signum == kill_signal) return false;
+    const auto handler = std::signal(signum, SIG_IGN);
+    if (handler == SIG_IGN) return true;
+    if (handler == SIG_ERR) return false;
+    std::signal(signum, SIG_DFL);  // as C has it: before the handler runs, which may set it again
+    if (handler == SIG_DFL) return false;
+    handler(signum);
+    return true;
+}
+
 // In the listener, or in a thread that the system made for a console event. False: nobody wants it.
 bool deliver(int signum) noexcept {
     Route route;
@@ -6725,8 +6969,9 @@ bool deliver(int signum) noexcept {
             if (mine.wake) ::SetEvent(mine.wake);
         }
     }
+    if (route == Route::count || route == Route::ignore || run_c_handler(signum)) return true;
     if (route == Route::terminate) terminate(signum);
-    return route != Route::standard;
+    return false;
 }
 
 // Of a signal that was sent, not typed: nobody else ends the program then.
@@ -6734,12 +6979,17 @@ void receive(int signum) noexcept {
     if (!deliver(signum) && ends_by_default(signum)) end_by(signum);
 }
 
-// Closing the window and shutting down end the process when this returns: the time that Windows
-// grants is the program's. A log-off is told to services alone, whoever it was that logged off: no
-// reason to end.
+// Services, in session 0, are told of anybody's log-off: no reason to end.
+bool is_service_session() noexcept {
+    DWORD session = 1;
+    return ::ProcessIdToSessionId(::GetCurrentProcessId(), &session) && session == 0;
+}
+
+// Closing the window, logging off and shutting down end the process when this returns: the time
+// that Windows grants is the program's.
 BOOL WINAPI on_console_event(DWORD event) {
     const bool interrupt = event == CTRL_C_EVENT || event == CTRL_BREAK_EVENT;
-    if (event == CTRL_LOGOFF_EVENT) return TRUE;
+    if (event == CTRL_LOGOFF_EVENT && is_service_session()) return TRUE;
     if (!deliver(interrupt ? SIGINT : SIGTERM)) return FALSE;
     if (!interrupt) ::Sleep(60000);
     return TRUE;
@@ -6747,7 +6997,7 @@ BOOL WINAPI on_console_event(DWORD event) {
 
 void watch_console() noexcept {
     static const BOOL watched = ::SetConsoleCtrlHandler(on_console_event, TRUE);
-    static_cast<void>(watched);
+    if (watched) pin_module();
 }
 
 }  // namespace
@@ -6764,14 +7014,12 @@ std::vector<std::pair<int, Route>> built_in_routes(const Plan&, Lock& lock) {
 void let_signals_in() noexcept {
     signals_held.store(nullptr);
     for (int signum = 1; signum < signal_limit; ++signum) {
-        bool ends = false, held = false;
+        bool held = false;
         {
             const Dispositions table;
             held = table[signum].count > 0 && route_of(table[signum]) != Route::count;
-            ends = held && route_of(table[signum]) == Route::terminate;
             if (held) table[signum].count = 0;
         }
-        if (ends) terminate(signum);
         if (held) receive(signum);
     }
 }
@@ -6782,52 +7030,42 @@ bool put_stream(const Handle& file, int which, Error& error) {
 
 bool reopen(int which, const std::string& path, Error& error) {
     Handle file;
-    if (!open_log(Stream(path), which, file, error)) return false;
-    return put_stream(file, which, error);
+    return open_log(Stream(path), which, file, error) && put_stream(file, which, error);
 }
-
-namespace {
-
-bool write_all(HANDLE file, const std::string& text) noexcept {
-    std::size_t at = 0;
-    while (at < text.size()) {
-        DWORD written = 0;
-        const DWORD size = static_cast<DWORD>(length(text.size() - at));
-        if (!::WriteFile(file, text.data() + at, size, &written, nullptr) || written == 0)
-            return false;
-        at += written;
-    }
-    return true;
-}
-
-}  // namespace
 
 void append_line(const Handle& log, const std::string& line) noexcept {
-    if (log) write_all(raw(log), line + "\n");
+    const std::string text = line + "\n";
+    if (log) write_all(raw(log), text.data(), text.size());
 }
 
 // ---- Processes ----
 
 namespace {
 
-unsigned long long creation_time(HANDLE process) noexcept {
-    FILETIME born, ignored[3];
-    if (!::GetProcessTimes(process, &born, ignored, ignored + 1, ignored + 2)) return 0;
-    return static_cast<unsigned long long>(born.dwHighDateTime) << 32 | born.dwLowDateTime;
+unsigned long long as_number(const FILETIME& time) noexcept {
+    return static_cast<unsigned long long>(time.dwHighDateTime) << 32 | time.dwLowDateTime;
 }
 
-// 0: not to be found.
-long parent_of(long pid) noexcept {
+unsigned long long creation_time(HANDLE process) noexcept {
+    FILETIME born, ignored[3];
+    return ::GetProcessTimes(process, &born, ignored, ignored + 1, ignored + 2) ? as_number(born)
+                                                                                : 0;
+}
+
+// False: not to be found.
+bool find_entry(long pid, PROCESSENTRY32W& entry) noexcept {
     const Handle snapshot(owned(::CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0)));
-    PROCESSENTRY32W entry;
     std::memset(&entry, 0, sizeof entry);
     entry.dwSize = sizeof entry;
-    if (!snapshot || !::Process32FirstW(raw(snapshot), &entry)) return 0;
-    do {
-        if (static_cast<long>(entry.th32ProcessID) == pid)
-            return static_cast<long>(entry.th32ParentProcessID);
-    } while (::Process32NextW(raw(snapshot), &entry));
-    return 0;
+    BOOL more = snapshot && ::Process32FirstW(raw(snapshot), &entry);
+    while (more && static_cast<long>(entry.th32ProcessID) != pid)
+        more = ::Process32NextW(raw(snapshot), &entry);
+    return more != FALSE;
+}
+
+long parent_of(long pid) noexcept {  // 0: not to be found
+    PROCESSENTRY32W entry;
+    return find_entry(pid, entry) ? static_cast<long>(entry.th32ParentProcessID) : 0;
 }
 
 }  // namespace
@@ -6853,8 +7091,8 @@ bool open_process(long pid, Identity& identity, Error& error) {
 // The daughter's parent, if that is alive and was there before her: her number in the file proves
 // that she is meant, her handle that she is still the same.
 bool daemon_of(const Identity& in_file, Identity& daemon, Error& error) {
-    const long parent = parent_of(in_file.pid);
-    if (parent > 0 && open_process(parent, daemon, error) && !has_ended(raw(daemon.handle)) &&
+    const long holder = parent_of(in_file.pid);
+    if (holder > 0 && open_process(holder, daemon, error) && !has_ended(raw(daemon.handle)) &&
         (daemon.born == 0 || in_file.born == 0 || daemon.born <= in_file.born))
         return true;
     return pure::fail(error, errc::not_running, "cannot find the daemon of",
@@ -6906,11 +7144,10 @@ bool await_end(const Identity& identity, const Deadline& deadline) noexcept {
 Duration age(const Identity& identity) noexcept {
     FILETIME time;
     ::GetSystemTimeAsFileTime(&time);
-    const unsigned long long now =
-        static_cast<unsigned long long>(time.dwHighDateTime) << 32 | time.dwLowDateTime;
+    const unsigned long long now = as_number(time), unit = 10000;  // of 100 ns in a millisecond
     if (identity.born == 0) return Duration(0);
-    if (now < identity.born + 10000) return Duration(1);
-    return Duration(static_cast<Duration::rep>((now - identity.born) / 10000));
+    if (now < identity.born + unit) return Duration(1);
+    return Duration(static_cast<Duration::rep>((now - identity.born) / unit));
 }
 
 bool is_ancestor(long pid) noexcept {
@@ -7049,25 +7286,88 @@ void terminate(int signum) noexcept {
 
 // ---- The process ----
 
-std::string environment(const char* name) { return narrow(variable(wide(name).c_str())); }
+std::string environment(const char* name) { return narrow(variable(wide(name).get())); }
 
 bool tell_manager(const std::string&) noexcept { return false; }
 Duration watchdog() noexcept { return no_limit; }
 
 void print(int stream, const std::string& line) noexcept {
     std::fflush(stdout);  // after what stdio holds
-    const HANDLE out = ::GetStdHandle(standard_handle(stream));
-    DWORD mode = 0, written = 0;
-    if (!out || out == INVALID_HANDLE_VALUE) return;
-    if (::GetConsoleMode(out, &mode)) {  // in its own code page UTF-8 would be garbled
-        const std::wstring text = legible(line + "\r\n");
-        ::WriteConsoleW(out, text.data(), static_cast<DWORD>(text.size()), &written, nullptr);
-    } else {
-        write_all(out, line + "\n");
-    }
+    const bool console = is_console(::GetStdHandle(standard_handle(stream)));
+    print_text(stream, line + (console ? "\r\n" : "\n"));
 }
 
 void leave(int status) noexcept { ::_exit(status); }
+
+namespace {
+
+// One word off a command line, as the C runtimes and CommandLineToArgvW take it: backslashes mean
+// themselves but before a quote, which two of them leave as it is and one turns into text; two
+// quotes inside quotes are one. The program's name is simpler: a quote is a quote.
+bool next_word(const wchar_t*& at, Wide& word, bool is_program) {
+    const auto is_blank = [](wchar_t c) { return c == L' ' || c == L'\t'; };
+    word.cut(0);
+    while (!is_program && is_blank(*at)) ++at;
+    if (*at == L'\0' && !is_program) return false;
+    for (bool quoted = false; *at != L'\0' && (quoted || !is_blank(*at));) {
+        std::size_t backslashes = 0;
+        for (; !is_program && *at == L'\\'; ++at) ++backslashes;
+        const bool quote = *at == L'"';
+        const std::size_t kept = quote ? backslashes / 2 : backslashes;
+        for (std::size_t i = 0; i < kept; ++i) word.append(L"\\", 1);
+        if (quote && backslashes % 2 == 0) {
+            const bool doubled = quoted && !is_program && at[1] == L'"';
+            if (doubled)
+                word.append(at++, 1);
+            else
+                quoted = !quoted;
+            ++at;
+        } else if (*at != L'\0' && (quoted || !is_blank(*at))) {
+            word.append(at++, 1);
+        }
+    }
+    return true;
+}
+
+Wide from_code_page(const char* text) {
+    Wide out;
+    const int size = ::MultiByteToWideChar(CP_ACP, 0, text, -1, nullptr, 0);
+    if (size > 1)
+        ::MultiByteToWideChar(CP_ACP, 0, text, -1, out.more(static_cast<std::size_t>(size)), size);
+    out.cut(size > 1 ? static_cast<std::size_t>(size - 1) : 0);
+    return out;
+}
+
+// Whether `given` is what the C runtime made of `word` in the code page of the system, in which
+// what it cannot spell is a '?'.
+bool is_same_word(const Wide& word, const char* given) {
+    const int size = ::WideCharToMultiByte(CP_ACP, 0, word.get(), -1, nullptr, 0, nullptr, nullptr);
+    std::string spelled(size > 0 ? static_cast<std::size_t>(size) : 1, '\0');
+    ::WideCharToMultiByte(CP_ACP, 0, word.get(), -1, &spelled[0], size, nullptr, nullptr);
+    return spelled.compare(0, spelled.size() - 1, given) == 0;
+}
+
+}  // namespace
+
+// Each word that main() was given is looked up in the command line, which loses nothing. One that
+// is not there (the program's own, a pattern that the C runtime expanded) is taken for UTF-8 where
+// it can be, else for the system's code page.
+std::vector<std::string> words_of(int argc, const char* const* argv) {
+    std::vector<std::string> words;
+    const wchar_t* at = ::GetCommandLineW();
+    Wide word, ignored;
+    bool more = next_word(at, word, true);
+    for (int i = 0; i < argc && argv[i]; ++i) {
+        if (more && is_same_word(word, argv[i]))
+            words.push_back(narrow(word));
+        else if (widen(argv[i], ignored))
+            words.push_back(argv[i]);
+        else
+            words.push_back(narrow(from_code_page(argv[i])));
+        more = more && next_word(at, word, false);
+    }
+    return words;
+}
 
 }  // namespace os
 }  // namespace detail

@@ -326,12 +326,16 @@ TEST_CASE("W4 the number of a daughter has always eleven bytes, and every reader
     }
 }
 
-TEST_CASE("W6 exit codes of the daughter") {
-    for (const unsigned long code : {0UL, 1UL, 0xC000013AUL})
+TEST_CASE("W6 exit codes of the daughter: as they are, shifted (Cygwin), from 128 on (a shell)") {
+    for (const unsigned long code : {0UL, 1UL, 0xC000013AUL, 0xFFFFFFFFUL})
         CHECK(pure::signal_of_exit_code(code) == 2);
     for (unsigned long code = 2; code <= 31; ++code)
-        CHECK(pure::signal_of_exit_code(code) == (code == 6 ? 22 : static_cast<int>(code)));
-    for (const unsigned long code : {32UL, 255UL, 259UL, 0xC0000005UL, 0xFFFFFFFFUL})
+        for (const unsigned long given : {code, code << 8, code + 128})
+            CHECK(pure::signal_of_exit_code(given) == (code == 6 ? 22 : static_cast<int>(code)));
+    for (const unsigned long reload : {1UL << 8, 129UL})
+        CHECK(pure::signal_of_exit_code(reload) == 12);
+    for (const unsigned long code :
+         {32UL, 128UL, 160UL, 255UL, 259UL, 32UL << 8, 0x10000UL, 0xC0000005UL, 0xFFFFFF00UL})
         CHECK(pure::signal_of_exit_code(code) == daemonize::no_signal);
 }
 

@@ -762,9 +762,14 @@ TEST_CASE("G1 G5 6, 1 and 32 are no signals here; what stop() gave back is nobod
 }
 
 TEST_CASE("W7 a line that is no UTF-8 is shown all the same") {
-    CHECK(os::legible("gr\xfc\xdf") == L"gr\xfffd\xfffd");
-    CHECK(os::legible("gr\xc3\xbc") == L"gr\xfc");
-    CHECK(os::legible("").empty());
+    os::Wide shown;
+    CHECK(os::widen("gr\xfc\xdf", shown, 0));
+    CHECK(std::wstring(shown.get()) == L"gr\xfffd\xfffd");
+    CHECK(os::widen("gr\xc3\xbc", shown, 0));
+    CHECK(std::wstring(shown.get()) == L"gr\xfc");
+    CHECK_FALSE(os::widen("gr\xfc\xdf", shown));
+    CHECK(os::widen("", shown));
+    CHECK(shown.size() == 0);
 }
 
 TEST_CASE("S4 a wait that is longer than a count of milliseconds is not endless") {
