@@ -183,7 +183,7 @@ MINGW_PROGRAM := $(call first_of,$(MINGW)-win32 $(MINGW))
 MINGW_SUITE   := $(call first_of,$(MINGW)-posix $(MINGW))
 WINDOWS_FLAGS := -std=$(STD) $(WARNINGS) -I. -O1 -g -static -MMD -MP
 WINDOWS_TESTS := $(WINDOWS)/suite.exe $(WINDOWS)/pure.exe $(WINDOWS)/victim.exe \
-                 $(WINDOWS)/subject.exe
+                 $(WINDOWS)/subject.exe $(WINDOWS)/library.dll
 WINDOWS_SUITE := $(patsubst tests/%.cpp,$(WINDOWS)/%.o,tests/both_test.cpp \
                    $(wildcard tests/windows/windows_*.cpp))
 DOCTEST       := $(dir $(firstword $(wildcard /usr/include/doctest/doctest.h \
@@ -199,6 +199,10 @@ $(WINDOWS)/subject.exe: tests/support/subject.cpp
 $(WINDOWS)/victim.exe $(WINDOWS)/bench.exe: $(WINDOWS)/%.exe: tests/windows/%.cpp
 	@mkdir -p $(@D)
 	$(MINGW_PROGRAM) $(WINDOWS_FLAGS) $< -o $@
+
+$(WINDOWS)/library.dll: tests/windows/library.cpp
+	@mkdir -p $(@D)
+	$(MINGW_PROGRAM) $(WINDOWS_FLAGS) -shared $< -o $@
 
 # Alone: beside it the cross compiler would find the headers of this system.
 $(WINDOWS)/include/doctest/doctest.h: $(DOCTEST)doctest.h

@@ -12,8 +12,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <csignal>
 #include <map>
 #include <string>
+
+#include "windows_faults.hpp"
 
 namespace {
 
@@ -24,6 +27,13 @@ std::string switch_seen() {
     wchar_t text[8];
     const DWORD size = GetEnvironmentVariableW(L"DAEMONIZE_RELAUNCH", text, 8);
     return std::string(crt ? "crt" : "-") + (size > 0 ? "win32" : "-");
+}
+
+// Before any constructor of C or C++: the switch is gone when the header looks for it.
+void NTAPI spoil(PVOID, DWORD reason, PVOID) {
+    wchar_t text[2];
+    if (reason == DLL_PROCESS_ATTACH && GetEnvironmentVariableW(L"SPOIL", text, 2) > 0)
+        SetEnvironmentVariableW(L"DAEMONIZE_RELAUNCH", nullptr);
 }
 
 // A global of the program: constructed before main, and the switch must be gone by then.
@@ -122,6 +132,7 @@ void tell(daemonize::DaemonContext& context) {
     if (has("grandchild")) run_child(L"mode=switch", true, true);
     if (has("speak")) speak_everywhere();
     if (has("explain")) say(context.explain());
+    if (has("boxes")) say("boxes=" + std::to_string(_set_error_mode(_REPORT_ERRMODE)));
     if (has("keep"))
         say("environment=" + std::string(std::getenv("KEPT") ? "kept" : "-") +
             (std::getenv("DROPPED") ? "dropped" : "-"));
@@ -140,6 +151,14 @@ void misbehave(daemonize::DaemonContext& context) {
             7);
 }
 
+// Until ready standard error is the launcher's.
+void mutter() {
+    std::fprintf(stderr,
+                 "muttered gr\xc3\xbc\xc3\x9f"
+                 "e\n");
+    std::fflush(stderr);
+}
+
 int serve(daemonize::DaemonContext& context) {
     const DWORD waiting_thread = GetCurrentThreadId();
     daemonize::SignalHandler signals(context);
@@ -155,6 +174,7 @@ int serve(daemonize::DaemonContext& context) {
     }
     signals.start();
     tell(context);
+    if (has("mutter")) mutter();
     misbehave(context);
     context.ready();
     if (has("life")) Sleep(static_cast<DWORD>(number("life")));
@@ -169,7 +189,21 @@ int serve(daemonize::DaemonContext& context) {
     }
 }
 
+// A program whose library uses the header, and is unloaded before its time.
+int host_library(const std::string& path) {
+    const HMODULE library = LoadLibraryA(path.c_str());
+    const FARPROC found = library ? GetProcAddress(library, "watch") : nullptr;
+    if (!found) return 1;
+    void(__cdecl * watch)();
+    std::memcpy(&watch, &found, sizeof watch);
+    watch();
+    FreeLibrary(library);
+    say(GetModuleHandleA("library.dll") ? "stays" : "gone");
+    return 0;
+}
+
 int other_mode(const std::string& mode) {
+    if (mode == "library") return host_library(word("library"));
     if (mode == "switch") say("child-switch=" + switch_seen());
     if (mode == "sleep") Sleep(static_cast<DWORD>(number("ms")));
     if (mode == "setup")
@@ -186,19 +220,104 @@ int keep(daemonize::DaemonContext& context) {
     daemonize::Error error;
     const daemonize::Role role = context.start(error);
     if (role == daemonize::Role::daemon) return serve(context);
+    if (has("keptexplain")) say(context.explain());
     say(error ? "kept=" + error.text
               : "kept=" + std::to_string(context.pid()) + (context.is_parent() ? " parent" : ""));
     return 0;
 }
 
+// ---- What the system is made to say ----
+
+BOOL WINAPI keep_limits(HANDLE job, JOBOBJECTINFOCLASS what, LPVOID info, DWORD size) {
+    const auto* const limits = static_cast<const JOBOBJECT_EXTENDED_LIMIT_INFORMATION*>(info);
+    if (limits->BasicLimitInformation.LimitFlags & JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE) {
+        using Function = BOOL(WINAPI*)(HANDLE, JOBOBJECTINFOCLASS, LPVOID, DWORD);
+        const FARPROC real =
+            GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "SetInformationJobObject");
+        Function function;
+        std::memcpy(&function, &real, sizeof function);
+        return function(job, what, info, size);
+    }
+    SetLastError(ERROR_ACCESS_DENIED);
+    return FALSE;
+}
+
+BOOL WINAPI every_stream_is_a_console(HANDLE, LPDWORD mode) {
+    *mode = 0;
+    return TRUE;
+}
+
+BOOL WINAPI print_as_console(HANDLE stream, const void* text, DWORD size, LPDWORD written, LPVOID) {
+    const std::string bytes = utf8(std::wstring(static_cast<const wchar_t*>(text), size).c_str());
+    return WriteFile(stream, bytes.data(), static_cast<DWORD>(bytes.size()), written, nullptr);
+}
+
+DWORD WINAPI characters(HANDLE) { return FILE_TYPE_CHAR; }
+
+void set_faults() {
+    static bool set = false;
+    if (set) return;
+    set = true;
+    if (has("unlimitable"))
+        faults::replace_import("SetInformationJobObject", reinterpret_cast<void*>(keep_limits));
+    // Of the launcher's: the daemon's streams are what they are.
+    if (has("console") && daemonize::is_setup()) {
+        faults::replace_import("GetConsoleMode",
+                               reinterpret_cast<void*>(every_stream_is_a_console));
+        faults::replace_import("GetFileType", reinterpret_cast<void*>(characters));
+        faults::replace_import("WriteConsoleW", reinterpret_cast<void*>(print_as_console));
+    }
+}
+
+// ---- What programs do before a start ----
+
+void on_c_signal(int signum) { say("c-signal=" + std::to_string(signum)); }
+
+unsigned __stdcall read_input(void*) {
+    std::getchar();
+    return 0;
+}
+
+// Another thread waits for input, and holds the C runtime's lock of that stream.
+void sit_in_getchar() {
+    int ends[2];
+    if (_pipe(ends, 256, _O_BINARY) != 0 || _dup2(ends[0], 0) != 0) return;
+    _beginthreadex(nullptr, 0, read_input, nullptr, 0, nullptr);
+    Sleep(200);  // there is no telling when it sits there; too early the test proves less
+}
+
+// Each generation would start the next; this many are enough to see it.
+bool is_third_generation() {
+    char text[8] = "";
+    GetEnvironmentVariableA("GENERATION", text, 8);
+    const std::string next = std::string(text) + "+";
+    SetEnvironmentVariableA("GENERATION", next.c_str());
+    if (std::FILE* const file = std::fopen(word("generations").c_str(), "a")) {
+        std::fprintf(file, "%s\n", next.c_str());
+        std::fclose(file);
+    }
+    return next.size() > 2;
+}
+
 }  // namespace
+
+#if defined(__GNUC__)
+extern const PIMAGE_TLS_CALLBACK spoil_early __attribute__((section(".CRT$XLB")));
+const PIMAGE_TLS_CALLBACK spoil_early = spoil;
+#endif
 
 int main(int argc, char** argv) {
     for (int i = 1; i < argc && std::strcmp(argv[i], "--") != 0; ++i) {
         const char* const equals = std::strchr(argv[i], '=');
         if (equals) words[std::string(static_cast<const char*>(argv[i]), equals)] = equals + 1;
     }
+    if (word("mode") == "words") {
+        for (const std::string& each : daemonize::utf8_arguments(argc, argv)) say("word=" + each);
+        return 0;
+    }
     if (has("mode")) return other_mode(word("mode"));
+    set_faults();
+    if (has("generations") && is_third_generation()) return 0;
     daemonize::DaemonContext context;
     context.pidfile = word("pidfile");
     context.ready_by_hand = true;
@@ -207,6 +326,17 @@ int main(int argc, char** argv) {
     if (has("input")) context.standard_input = word("input");
     if (has("payload") && daemonize::is_setup()) context.payload = make_payload(number("payload"));
     if (has("limit")) context.ready_timeout = daemonize::Duration(number("limit"));
+    if (has("leave")) context.must_leave_job = true;
+    if (has("keepout")) context.standard_output = daemonize::keep_stream;
+    if (has("getchar") && daemonize::is_setup()) sit_in_getchar();
+    if (has("csignal")) std::signal(static_cast<int>(number("csignal")), on_c_signal);
+    if (has("boxes")) _set_error_mode(_OUT_TO_MSGBOX);
+    if (has("gone") && daemonize::is_setup()) {  // where it was started is no more
+        wchar_t start[MAX_PATH];
+        GetCurrentDirectoryW(MAX_PATH, start);
+        SetCurrentDirectoryW(L"C:\\");
+        if (!RemoveDirectoryW(start)) say("cannot remove the directory");
+    }
     if (has("chdir")) context.working_directory = word("chdir");
     if (has("keep")) context.clear_environment = true, context.environment_keep = {"KEPT"};
     if (has("foreground")) context.detach_process = daemonize::Detach::no;

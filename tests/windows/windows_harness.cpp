@@ -67,6 +67,11 @@ std::string program(const std::string& name) {
     return own.substr(0, own.find_last_of('\\') + 1) + name + ".exe";
 }
 
+std::string library() {
+    const std::string victim = program("victim");
+    return victim.substr(0, victim.size() - 10) + "library.dll";
+}
+
 Scratch::Scratch() {
     static LONG made = 0;
     char directory[MAX_PATH];
@@ -91,6 +96,11 @@ Scratch::~Scratch() {
         FindClose(search);
     }
     RemoveDirectoryA(path_.c_str());
+}
+
+std::string read_all(HANDLE file) {
+    SetFilePointer(file, 0, nullptr, FILE_BEGIN);
+    return drain(file);
 }
 
 std::string slurp(const std::string& path) {
@@ -185,7 +195,8 @@ Running::Running(const Launch& launch) : launch_(launch) {
     };
     // wine loses one process in some thousands at its birth: see create_suspended() in the header.
     if (create() || (GetLastError() == ERROR_INTERNAL_ERROR && create())) {
-        if (launch.job) AssignProcessToJobObject(launch.job, made.hProcess);
+        for (const HANDLE job : {launch.job, launch.inner_job})
+            if (job) AssignProcessToJobObject(job, made.hProcess);
         ResumeThread(made.hThread);
         CloseHandle(made.hThread);
         process_ = made.hProcess;

@@ -10,7 +10,8 @@
 #include <cstdio>
 #include <fstream>
 
-#include "windows_harness.hpp"
+#include "windows_faults.hpp"
+#include "windows_victim.hpp"
 
 using namespace harness;
 using daemonize::errc;
@@ -19,100 +20,6 @@ using daemonize::State;
 using daemonize::Stopped;
 using std::chrono::milliseconds;
 namespace os = daemonize::detail::os;
-
-namespace {
-
-// A directory, a PID file and a log in it, and the victim that is started with them.
-struct Victim {
-    ~Victim() { kill_all(); }
-    std::string words(const std::string& more = std::string()) const {
-        return program("victim") + " pidfile=" + pidfile + " log=" + log + " " + more;
-    }
-    Launch launch(const std::string& more = std::string()) const { return Launch(words(more)); }
-    Outcome start(const std::string& more = std::string()) const { return run(launch(more)); }
-    long daughter() const { return std::strtol(slurp(pidfile).c_str(), nullptr, 10); }
-    DWORD daemon() const { return static_cast<DWORD>(daemonize::status(pidfile).pid); }
-    bool logs(const std::string& part) const {
-        return eventually([&] { return contains(slurp(log), part); });
-    }
-    std::string logged(const std::string& key) const {
-        logs(key + "=");
-        return value_in(slurp(log), key);
-    }
-    Scratch dir;
-    std::string pidfile = dir / "d.pid", log = dir / "d.log";
-};
-
-void check_started(const Victim& victim, const Outcome& launcher) {
-    INFO(launcher.text());
-    REQUIRE(launcher.status == 0);
-    CHECK(is_locked(victim.pidfile));
-    const daemonize::Status status = daemonize::status(victim.pidfile);
-    INFO(status.text);
-    CHECK(status.state == State::running);
-    CHECK(status.pid != static_cast<long>(launcher.pid));
-    CHECK(alive(static_cast<DWORD>(status.pid)));
-    CHECK(slurp(victim.pidfile).size() == 11);
-    CHECK(victim.daughter() != status.pid);
-}
-
-// Non-zero, what it says, and nothing left: no process, no PID file.
-void check_failed(const Victim& victim, const Outcome& launcher, DWORD status,
-                  const std::string& says) {
-    INFO(launcher.text());
-    CHECK(launcher.status == status);
-    CHECK(contains(launcher.err, says));
-    CHECK(lines(launcher.err).size() == 1);
-    CHECK_FALSE(exists(victim.pidfile));
-    CHECK(eventually([] { return processes("victim.exe").empty(); }));
-}
-
-void stop_it(const Victim& victim) {
-    Error error;
-    const Stopped stopped = daemonize::stop(victim.pidfile, milliseconds(10000), error);
-    INFO(error.text);
-    CHECK(stopped == Stopped::ended);
-    CHECK_FALSE(exists(victim.pidfile));
-}
-
-bool send(const Victim& victim, int signum) {
-    Error error;
-    const bool sent = daemonize::send(victim.pidfile, signum, error);
-    if (!sent) MESSAGE(error.text);
-    return sent;
-}
-
-struct Job {
-    explicit Job(DWORD flags) : handle(CreateJobObjectW(nullptr, nullptr)) {
-        JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {};
-        limits.BasicLimitInformation.LimitFlags = flags;
-        SetInformationJobObject(handle, JobObjectExtendedLimitInformation, &limits, sizeof limits);
-    }
-    ~Job() { close(); }
-    Job(const Job&) = delete;
-    Job& operator=(const Job&) = delete;
-    void close() {
-        if (handle) CloseHandle(handle);
-        handle = nullptr;
-    }
-    HANDLE handle;
-};
-
-struct Sender {
-    const Victim* victim;
-    int signum, times, sent;
-};
-
-DWORD WINAPI send_often(void* argument) {
-    Sender& sender = *static_cast<Sender*>(argument);
-    for (int i = 0; i < sender.times; ++i) {
-        Error error;
-        if (daemonize::send(sender.victim->pidfile, sender.signum, error)) ++sender.sent;
-    }
-    return 0;
-}
-
-}  // namespace
 
 // ---- Start --------------------------------------------------------------------------------------
 
@@ -491,17 +398,37 @@ TEST_CASE("G5 a SignalHandler from before the start goes on in the daemon, and g
     CHECK_FALSE(exists(victim.pidfile));
 }
 
-TEST_CASE("R20 W6 console events: interrupt means SIGINT, the end of the session SIGTERM") {
+namespace {
+
+BOOL WINAPI session_of_services(DWORD, DWORD* session) {
+    *session = 0;
+    return TRUE;
+}
+BOOL WINAPI session_of_a_user(DWORD, DWORD* session) {
+    *session = 2;
+    return TRUE;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "R20 W6 console events: interrupt means SIGINT, the end of the session SIGTERM, a log-off "
+    "nothing to a service") {
     daemonize::SignalHandler signals;
     signals.start();
     for (DWORD event = CTRL_C_EVENT; event <= CTRL_BREAK_EVENT; ++event) {
         CHECK(os::on_console_event(event));
         CHECK(signals.poll() == SIGINT);
     }
-    // Told to services alone, whoever it was that logged off.
-    CHECK(os::on_console_event(CTRL_LOGOFF_EVENT));
-    CHECK(signals.poll() == daemonize::no_signal);
-    DWORD closing[] = {CTRL_CLOSE_EVENT, CTRL_SHUTDOWN_EVENT};
+    {
+        // Services, in session 0, are told of it whoever it was that logged off.
+        const faults::Fault session("ProcessIdToSessionId", session_of_services);
+        REQUIRE(session.is_there());
+        CHECK(os::on_console_event(CTRL_LOGOFF_EVENT));
+        CHECK(signals.poll() == daemonize::no_signal);
+    }
+    const faults::Fault session("ProcessIdToSessionId", session_of_a_user);
+    DWORD closing[] = {CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT};
     for (DWORD& event : closing) {
         // Such a handler does not return while the program has time to end.
         const HANDLE thread = CreateThread(
