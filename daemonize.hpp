@@ -459,6 +459,10 @@ struct DaemonOptions {
     std::string payload;       // bytes; in the daemon those that the launcher had
     std::string program_name;  // in messages; "": as the system knows it
 
+    // [windows] A daemon leaves the job that its caller is in (a terminal's, an IDE's, a CI's) where
+    // that lets go; else it ends with the job, and the launcher says so. true: then the start is
+    // refused, errc::unsupported.
+    bool must_leave_job = false;
     bool replace_arguments = false;  // [windows] the relaunch gets `arguments`, not our own
     std::vector<std::string> arguments;
 
@@ -569,6 +573,10 @@ Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept;
 // unsupported.
 int control(int argc, const char* const* argv, DaemonContext& context,
             const std::function<int(DaemonContext&)>& body);
+
+// The words of main() in UTF-8. On Windows argv has them in the code page of the system, with '?'
+// for what that cannot spell; these are taken from the command line. Elsewhere they are as they are.
+std::vector<std::string> utf8_arguments(int argc, const char* const* argv);
 
 // ---- Service manager: sd_notify(3); without a manager nothing happens ---------------------------
 
@@ -941,6 +949,7 @@ struct PidFileView {
     unsigned long long device = 0, inode = 0;
     long number = 0;              // on its first line; 0: none, and `line` says what there is
     bool has_text = false, is_padded = false;
+    bool is_remote = false;       // on another machine's disk: the number may be that machine's
     char line[64];
     PidFileView() noexcept { line[0] = '\0'; }
 };
@@ -1019,6 +1028,9 @@ DAEMONIZE_LOCAL void describe_unproven(const PidFileView& view, Text& out) noexc
                 "closed its own PID file; see who has it open, and end that by hand");
         case Verdict::elsewhere:
             describe_content(view, out);
+            if (view.is_remote)
+                return out.put(
+                    ", but the file is on a remote file system: its daemon may be another machine's");
             if (view.owner <= 0) return out.put(", but its daemon lives in another PID namespace");
             return format(out,
                           ", but %P has entered itself: another PID namespace, or somebody wrote to "
@@ -2703,6 +2715,7 @@ DAEMONIZE_LOCAL bool limit_core() noexcept {
 
 DAEMONIZE_LOCAL const char* unsupported_option(const DaemonOptions& o) noexcept {
     if (o.replace_arguments || !o.arguments.empty()) return "replace_arguments";
+    if (o.must_leave_job) return "must_leave_job";
     return o.no_new_privs && !has_no_new_privs ? "no_new_privs" : nullptr;
 }
 
@@ -3559,6 +3572,7 @@ DAEMONIZE_LOCAL bool tell_moment(Moment moment, long daemon = 0) noexcept {
 }
 
 DAEMONIZE_LOCAL bool has_manager() noexcept { return manager.socket != 0; }
+inline void tell_end(int) noexcept {}  // systemd sees the end and its status by itself
 
 DAEMONIZE_LOCAL Duration manager_watchdog() noexcept {
     if (manager.asked) return manager.watchdog;
@@ -4076,6 +4090,14 @@ DAEMONIZE_LOCAL bool tell_leader(Session& s, const Report& report, const char* t
     const bool told = send_report(s.channel.fd(), report, text, size);
     s.channel.close();
     return told;
+}
+
+// The words of main() are as they are; the program is called as its caller did.
+DAEMONIZE_LOCAL const char* word_at(const char* const* argv, int index, Str&) noexcept {
+    return argv[index];
+}
+DAEMONIZE_LOCAL const char* called_name(const char* word) noexcept {
+    return word ? base_name(word) : own_name();
 }
 
 // Windows starts the program again; Unix never does.
@@ -4985,6 +5007,12 @@ DAEMONIZE_LOCAL void announce_foreground(const Session& s) noexcept {
     print(2, s.program.c_str(), text.c_str());
 }
 
+// A daemon that a job of its caller's will end is no secret.
+DAEMONIZE_LOCAL void announce_job(const Session& s) noexcept {
+    if (s.in_job)
+        print(2, s.program.c_str(), "started inside a job of the caller's: it ends with that");
+}
+
 // Both logs, each by its path; the error of the first that fails, which keeps its old file.
 DAEMONIZE_LOCAL bool reopen_all(const Session& s, Fault& fault) noexcept {
     bool done = true;
@@ -5167,6 +5195,7 @@ DAEMONIZE_SMALL int Control::live() const {
         complain(shown.c_str());
     }
     context.close();
+    tell_end(status);
     return status;
 }
 
@@ -5216,6 +5245,7 @@ DAEMONIZE_SMALL int Control::start(Detach detach, bool comes_back) const {
         return live();
     }
     say("started as %P", s.daemon);
+    announce_job(s);
     leave(0);
 }
 
@@ -5702,6 +5732,7 @@ void DaemonContext::open() {
     if (started && s.role != Role::launcher) return announce_foreground(s);
     flush(s);
     if (!started && !s.decision.inetd) print(2, s.program.c_str(), error.text.c_str());
+    if (started) announce_job(s);
     leave(started ? 0 : error.exit_code);
 }
 
@@ -5881,13 +5912,13 @@ int control(int argc, const char* const* argv, DaemonContext& context,
     using namespace detail;
     Session& s = Session::of(context);
     s.called.set(!context.program_name.empty() ? context.program_name.c_str()
-                 : argc > 0 && argv[0]         ? base_name(argv[0])
-                                               : own_name());
+                                               : called_name(argc > 0 ? argv[0] : nullptr));
     Control control{context, body, s.called.c_str(), false};
     if (was_relaunched()) return control.start(Detach::yes, true);  // whatever the verb was
     Verb verb = Verb::none;
-    const char* const word = argc > 1 ? argv[1] : nullptr;
-    const char* const second = argc > 2 ? argv[2] : nullptr;
+    Str rooms[3];
+    const char* const word = argc > 1 ? word_at(argv, 1, rooms[0]) : nullptr;
+    const char* const second = argc > 2 ? word_at(argv, 2, rooms[1]) : nullptr;
     for (const VerbName& known : verbs) {
         if (word && std::strcmp(word, known.word) == 0) verb = known.verb;
         if (second && known.verb == Verb::help && std::strcmp(second, known.word) == 0) {
@@ -5899,13 +5930,20 @@ int control(int argc, const char* const* argv, DaemonContext& context,
     // start, restart and run hand the rest to the program; of these nobody would take it.
     const bool takes_none = verb == Verb::stop || verb == Verb::status || verb == Verb::reload;
     const int taken = control.json ? 3 : 2;
-    if (takes_none && argc > taken) return control.usage(argv[taken]);
+    if (takes_none && argc > taken) return control.usage(word_at(argv, taken, rooms[2]));
     const bool asks = verb != Verb::start && verb != Verb::run && verb != Verb::help && word;
     if (asks && context.pidfile.empty()) {
         control.complain("no PID file is named");
         return 2;
     }
     return control.perform(verb);
+}
+
+std::vector<std::string> utf8_arguments(int argc, const char* const* argv) {
+    std::vector<std::string> words;
+    detail::Str room;
+    for (int i = 0; i < argc; ++i) words.push_back(detail::word_at(argv, i, room));
+    return words;
 }
 
 bool notify(const std::string& assignments) noexcept {
