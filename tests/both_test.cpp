@@ -410,11 +410,11 @@ TEST_CASE("P8 questions create nothing, and change nothing of what was left") {
     const auto ask_all = [&] {
         daemonize::status(daemon.pidfile);
         CHECK_FALSE(daemonize::send(daemon.pidfile, SIGTERM, error));
-        CHECK(daemonize::stop(daemon.pidfile, milliseconds(100), error) == Stopped::not_running);
         PidFile(daemon.pidfile).read(error);
-        for (const char* verb : {"status", "stop", "reload"}) daemon.verb(verb);
+        for (const char* verb : {"status", "reload"}) daemon.verb(verb);
     };
     ask_all();
+    CHECK(daemonize::stop(daemon.pidfile, milliseconds(100), error) == Stopped::not_running);
     CHECK_FALSE(exists(daemon.pidfile));
     CHECK_FALSE(exists(daemon.log));
     for (const std::string& left : {std::string(), std::to_string(own_pid()) + "\n"}) {
@@ -424,6 +424,14 @@ TEST_CASE("P8 questions create nothing, and change nothing of what was left") {
         CHECK((state_of(daemon.pidfile) == before));
         CHECK(slurp(daemon.pidfile) == left);
     }
+}
+
+TEST_CASE("C2 stop removes the file that a dead daemon has left") {
+    const Daemon daemon;
+    Error error;
+    REQUIRE(write_file(daemon.pidfile, std::to_string(own_pid()) + "\n"));
+    CHECK(daemonize::stop(daemon.pidfile, milliseconds(100), error) == Stopped::not_running);
+    CHECK_FALSE(exists(daemon.pidfile));
 }
 
 TEST_CASE("P1 G7 C2 a PID file by itself: held, shown, signalled, never stopped by itself") {

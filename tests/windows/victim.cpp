@@ -215,11 +215,29 @@ int other_mode(const std::string& mode) {
     return 0;
 }
 
+// Another thread has a stream of stdio's, as one does that sits in getchar().
+HANDLE stream_taken, stream_free;
+unsigned __stdcall hold_stream(void*) {
+    _lock_file(stdout);
+    SetEvent(stream_taken);
+    WaitForSingleObject(stream_free, INFINITE);
+    _unlock_file(stdout);
+    return 0;
+}
+
+void let_hold_stream() {
+    stream_taken = CreateEventW(nullptr, TRUE, FALSE, nullptr);
+    stream_free = CreateEventW(nullptr, TRUE, FALSE, nullptr);
+    _beginthreadex(nullptr, 0, hold_stream, nullptr, 0, nullptr);
+    WaitForSingleObject(stream_taken, 5000);
+}
+
 // The kept form: the launcher goes on.
 int keep(daemonize::DaemonContext& context) {
     daemonize::Error error;
     const daemonize::Role role = context.start(error);
     if (role == daemonize::Role::daemon) return serve(context);
+    if (has("taken")) SetEvent(stream_free);
     if (has("keptexplain")) say(context.explain());
     say(error ? "kept=" + error.text
               : "kept=" + std::to_string(context.pid()) + (context.is_parent() ? " parent" : ""));
@@ -242,6 +260,39 @@ BOOL WINAPI keep_limits(HANDLE job, JOBOBJECTINFOCLASS what, LPVOID info, DWORD 
     return FALSE;
 }
 
+// A number of eleven bytes is not written while a file named by `unwritable` is there.
+BOOL WINAPI refuse_numbers(HANDLE file, LPCVOID text, DWORD size, LPDWORD written,
+                           LPOVERLAPPED where) {
+    if (size == 11 && GetFileAttributesA(word("unwritable").c_str()) != INVALID_FILE_ATTRIBUTES) {
+        SetLastError(ERROR_LOCK_VIOLATION);
+        return FALSE;
+    }
+    using Function = BOOL(WINAPI*)(HANDLE, LPCVOID, DWORD, LPDWORD, LPOVERLAPPED);
+    const FARPROC real = GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "WriteFile");
+    Function function;
+    std::memcpy(&function, &real, sizeof function);
+    return function(file, text, size, written, where);
+}
+
+// A hidden file is refused by the call that empties it, unless that says that it is hidden: wine
+// does not look.
+HANDLE WINAPI look_at_attributes(LPCWSTR name, DWORD access, DWORD share,
+                                 LPSECURITY_ATTRIBUTES security, DWORD how, DWORD flags,
+                                 HANDLE model) {
+    const DWORD seen = GetFileAttributesW(name);
+    if (how == CREATE_ALWAYS && seen != INVALID_FILE_ATTRIBUTES &&
+        (seen & ~flags & FILE_ATTRIBUTE_HIDDEN)) {
+        SetLastError(ERROR_ACCESS_DENIED);
+        return INVALID_HANDLE_VALUE;
+    }
+    using Function =
+        HANDLE(WINAPI*)(LPCWSTR, DWORD, DWORD, LPSECURITY_ATTRIBUTES, DWORD, DWORD, HANDLE);
+    const FARPROC real = GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "CreateFileW");
+    Function function;
+    std::memcpy(&function, &real, sizeof function);
+    return function(name, access, share, security, how, flags, model);
+}
+
 BOOL WINAPI every_stream_is_a_console(HANDLE, LPDWORD mode) {
     *mode = 0;
     return TRUE;
@@ -260,6 +311,10 @@ void set_faults() {
     set = true;
     if (has("unlimitable"))
         faults::replace_import("SetInformationJobObject", reinterpret_cast<void*>(keep_limits));
+    if (has("unwritable"))
+        faults::replace_import("WriteFile", reinterpret_cast<void*>(refuse_numbers));
+    if (has("hidden"))
+        faults::replace_import("CreateFileW", reinterpret_cast<void*>(look_at_attributes));
     // Of the launcher's: the daemon's streams are what they are.
     if (has("console") && daemonize::is_setup()) {
         faults::replace_import("GetConsoleMode",
@@ -272,19 +327,6 @@ void set_faults() {
 // ---- What programs do before a start ----
 
 void on_c_signal(int signum) { say("c-signal=" + std::to_string(signum)); }
-
-unsigned __stdcall read_input(void*) {
-    std::getchar();
-    return 0;
-}
-
-// Another thread waits for input, and holds the C runtime's lock of that stream.
-void sit_in_getchar() {
-    int ends[2];
-    if (_pipe(ends, 256, _O_BINARY) != 0 || _dup2(ends[0], 0) != 0) return;
-    _beginthreadex(nullptr, 0, read_input, nullptr, 0, nullptr);
-    Sleep(200);  // there is no telling when it sits there; too early the test proves less
-}
 
 // Each generation would start the next; this many are enough to see it.
 bool is_third_generation() {
@@ -328,7 +370,9 @@ int main(int argc, char** argv) {
     if (has("limit")) context.ready_timeout = daemonize::Duration(number("limit"));
     if (has("leave")) context.must_leave_job = true;
     if (has("keepout")) context.standard_output = daemonize::keep_stream;
-    if (has("getchar") && daemonize::is_setup()) sit_in_getchar();
+    if (has("taken") && daemonize::is_setup()) let_hold_stream();
+    if (has("recase") && daemonize::is_setup())
+        SetEnvironmentVariableW(L"daemonize_Relaunch", L"4:4");
     if (has("csignal")) std::signal(static_cast<int>(number("csignal")), on_c_signal);
     if (has("boxes")) _set_error_mode(_OUT_TO_MSGBOX);
     if (has("gone") && daemonize::is_setup()) {  // where it was started is no more

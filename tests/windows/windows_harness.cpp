@@ -98,11 +98,6 @@ Scratch::~Scratch() {
     RemoveDirectoryA(path_.c_str());
 }
 
-std::string read_all(HANDLE file) {
-    SetFilePointer(file, 0, nullptr, FILE_BEGIN);
-    return drain(file);
-}
-
 std::string slurp(const std::string& path) {
     const HANDLE file = CreateFileW(wide(path).c_str(), GENERIC_READ,
                                     FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,

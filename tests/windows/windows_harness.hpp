@@ -34,7 +34,6 @@ private:
 };
 
 std::string slurp(const std::string& path);  // "" where there is none
-std::string read_all(HANDLE file);           // of one that is open
 bool exists(const std::string& path);
 bool write_file(const std::string& path, const std::string& text);
 bool contains(const std::string& text, const std::string& part);
