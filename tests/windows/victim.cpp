@@ -274,6 +274,25 @@ BOOL WINAPI refuse_numbers(HANDLE file, LPCVOID text, DWORD size, LPDWORD writte
     return function(file, text, size, written, where);
 }
 
+// One byte a process that this one makes.
+BOOL WINAPI count_processes(LPCWSTR program, LPWSTR command, LPSECURITY_ATTRIBUTES process,
+                            LPSECURITY_ATTRIBUTES thread, BOOL inherit, DWORD flags,
+                            LPVOID environment, LPCWSTR directory, LPSTARTUPINFOW info,
+                            LPPROCESS_INFORMATION made) {
+    if (std::FILE* const file = std::fopen(word("count").c_str(), "a")) {
+        std::fputc('+', file);
+        std::fclose(file);
+    }
+    using Function =
+        BOOL(WINAPI*)(LPCWSTR, LPWSTR, LPSECURITY_ATTRIBUTES, LPSECURITY_ATTRIBUTES, BOOL, DWORD,
+                      LPVOID, LPCWSTR, LPSTARTUPINFOW, LPPROCESS_INFORMATION);
+    const FARPROC real = GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "CreateProcessW");
+    Function function;
+    std::memcpy(&function, &real, sizeof function);
+    return function(program, command, process, thread, inherit, flags, environment, directory, info,
+                    made);
+}
+
 // A hidden file is refused by the call that empties it, unless that says that it is hidden: wine
 // does not look.
 HANDLE WINAPI look_at_attributes(LPCWSTR name, DWORD access, DWORD share,
@@ -313,6 +332,8 @@ void set_faults() {
         faults::replace_import("SetInformationJobObject", reinterpret_cast<void*>(keep_limits));
     if (has("unwritable"))
         faults::replace_import("WriteFile", reinterpret_cast<void*>(refuse_numbers));
+    if (has("count"))
+        faults::replace_import("CreateProcessW", reinterpret_cast<void*>(count_processes));
     if (has("hidden"))
         faults::replace_import("CreateFileW", reinterpret_cast<void*>(look_at_attributes));
     // Of the launcher's: the daemon's streams are what they are.
