@@ -188,7 +188,7 @@ Running::Running(const Launch& launch) : launch_(launch) {
                               nullptr, directory.empty() ? nullptr : directory.c_str(), &info,
                               &made) != 0;
     };
-    // wine loses one process in some thousands at its birth: see create_suspended() in the header.
+    // wine loses one process in some thousands at its birth: see run().
     if (create() || (GetLastError() == ERROR_INTERNAL_ERROR && create())) {
         for (const HANDLE job : {launch.job, launch.inner_job})
             if (job) AssignProcessToJobObject(job, made.hProcess);
@@ -228,7 +228,13 @@ Outcome Running::finish() {
     return outcome_;
 }
 
-Outcome run(const Launch& launch) { return Running(launch).finish(); }
+// wine loses one process in some thousands at its birth, and has this error for it. One more try.
+Outcome run(const Launch& launch) {
+    const Outcome first = Running(launch).finish();
+    if (first.status == 0 || !contains(first.err, "nternal error")) return first;
+    std::printf("wine lost a process: %s\n", first.err.c_str());
+    return Running(launch).finish();
+}
 
 bool alive(DWORD pid) {
     const HANDLE process = OpenProcess(SYNCHRONIZE, FALSE, pid);
