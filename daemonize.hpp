@@ -802,9 +802,10 @@ DAEMONIZE_LOCAL void put_number(Text& out, long long value) noexcept {
     while (count > 0) out.put(digits[--count]);
 }
 
-const struct SignalName {
-    int number;
-    const char* name;
+// In place, not pointed at: a pointer costs a position-independent program a relocation each.
+static const struct SignalName {
+    short number;
+    char name[10];
 } signal_names[] = {
 #if defined(_WIN32)
     {SIGINT, "SIGINT"},   {SIGILL, "SIGILL"},   {SIGFPE, "SIGFPE"},   {9, "SIGKILL"},
@@ -895,16 +896,16 @@ struct Fault {
 };
 
 DAEMONIZE_LOCAL bool fail(Fault& fault, int code, const char* form, Arg a = Arg(), Arg b = Arg(),
-                          Arg c = Arg(), Arg d = Arg()) noexcept {
+                          Arg c = Arg()) noexcept {
     fault.code = code;
     fault.text.clear();
-    format(fault.text, form, a, b, c, d);
+    format(fault.text, form, a, b, c);
     return false;
 }
 
 DAEMONIZE_LOCAL bool fail(Fault& fault, errc condition, const char* form, Arg a = Arg(),
-                          Arg b = Arg(), Arg c = Arg(), Arg d = Arg()) noexcept {
-    return fail(fault, static_cast<int>(condition), form, a, b, c, d);
+                          Arg b = Arg(), Arg c = Arg()) noexcept {
+    return fail(fault, static_cast<int>(condition), form, a, b, c);
 }
 
 DAEMONIZE_LOCAL bool invalid(Fault& fault, const char* option, const char* form, Arg a = Arg(),
@@ -915,22 +916,16 @@ DAEMONIZE_LOCAL bool invalid(Fault& fault, const char* option, const char* form,
 }
 
 DAEMONIZE_LOCAL const char* condition_text(errc condition) noexcept {
-    static const char* const texts[] = {"already running",
-                                        "not running",
-                                        "untrusted PID file",
-                                        "invalid PID file",
-                                        "locked by no proven daemon",
-                                        "invalid option",
-                                        "not supported by this system",
-                                        "no such user or group",
-                                        "no such signal, or none that can be used",
-                                        "other threads are running",
-                                        "the start failed",
-                                        "timed out",
-                                        "privileges could be regained"};
-    const int index = static_cast<int>(condition) - 1;
-    const bool known = index >= 0 && index < static_cast<int>(sizeof texts / sizeof *texts);
-    return known ? texts[index] : "unknown condition";
+    static const char texts[] =
+        "unknown condition\0already running\0not running\0untrusted PID file\0invalid PID file\0"
+        "locked by no proven daemon\0invalid option\0not supported by this system\0"
+        "no such user or group\0no such signal, or none that can be used\0"
+        "other threads are running\0the start failed\0timed out\0privileges could be regained";
+    const char* text = texts;
+    int left = static_cast<int>(condition);
+    if (left < 0 || left > static_cast<int>(errc::drop_incomplete)) left = 0;
+    for (; left > 0; --left) text += std::strlen(text) + 1;
+    return text;
 }
 
 // ---- What stands in a PID file ----
@@ -1311,7 +1306,8 @@ struct Session {
     long daemon = 0;
     int exit_code = 1;  // of a launcher whose start failed
     bool by_hand = false, starting = false, controlled = false, kept = false;
-    bool after_start = false, closed = false, in_job = false, tells_wait = false;
+    long parent = 0;  // the launcher after a start
+    bool closed = false, in_job = false, tells_wait = false;
 
     static Session& of(DaemonContext& context) noexcept { return *context.session_; }
 };
@@ -1321,6 +1317,7 @@ struct Session {
 struct Features {
     bool (*resolve_accounts)(Session&, Fault&);
     bool (*open_target)(Session&, int which, Fault&);
+    bool (*reopen)(const Session&, int which, Fault&);
 };
 static Features features;
 // >>unix ------------------------------------------------------------------------------------------
@@ -1903,7 +1900,7 @@ DAEMONIZE_LOCAL bool has_signal(unsigned long long set, int signum) noexcept {
 // Where the table of open files ends: on Linux its size follows the highest descriptor that was
 // ever open, not the limit, which may be 2^30. Else the limit, or 65,536.
 DAEMONIZE_LOCAL int descriptor_end(const char* status) noexcept {
-    const char* const size = DAEMONIZE_LINUX ? field_of(status, "\nFDSize:") : nullptr;
+    const char* const size = field_of(status, "\nFDSize:");
     const long told = size ? std::strtol(size, nullptr, 10) : 0;
     if (told > 0 && told < INT_MAX) return static_cast<int>(told);
     struct rlimit limit;
@@ -1931,8 +1928,8 @@ DAEMONIZE_LOCAL void mark_open(unsigned char* marks, int end) noexcept {
 
 DAEMONIZE_LOCAL void look_at_signals(const char* status) noexcept {
     Inheritance& in = inheritance;
-    const char* const ignored = DAEMONIZE_LINUX ? field_of(status, "\nSigIgn:") : nullptr;
-    const char* const blocked = DAEMONIZE_LINUX ? field_of(status, "\nSigBlk:") : nullptr;
+    const char* const ignored = field_of(status, "\nSigIgn:");
+    const char* const blocked = field_of(status, "\nSigBlk:");
     if (ignored && blocked) {
         in.ignored = std::strtoull(ignored, nullptr, 16);
         in.blocked = std::strtoull(blocked, nullptr, 16);
@@ -2064,7 +2061,8 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
     const char* rest = path;
     int links = 0;
     way.alone = true;
-    way.directory = lifted(::open("/", directory_flags));
+    errno = ENAMETOOLONG;
+    if (std::strlen(path) < PATH_MAX) way.directory = lifted(::open("/", directory_flags));
     for (;;) {
         rest += std::strspn(rest, "/");
         const std::size_t size = std::strcspn(rest, "/");
@@ -2272,10 +2270,11 @@ DAEMONIZE_LOCAL Attempt adopt_file(PidLock& lock, const Handle& file, const stru
 
 // One round of the take: the old file is locked, so that its holder is met; then unlinked; the new
 // one is made by this start alone. `again`: somebody else was doing the same.
-DAEMONIZE_LOCAL Attempt take_once(PidLock& lock, Handle& taken, bool& again, Fault& fault) noexcept {
+DAEMONIZE_LOCAL Attempt take_once(PidLock& lock, Handle& taken, struct stat& st, bool& again,
+                                  Fault& fault) noexcept {
     const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     const int directory = lock.directory.fd();
-    struct stat st, named;
+    struct stat named;
     PidFileView own;
     again = false;
     if (::fstatat(directory, lock.leaf, &named, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -2325,9 +2324,13 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     static_cast<void>(registered);
     Way way;
     if (!open_way("cannot lock", lock.path.c_str(), false, way, fault)) {
-        if (fault.code == -ENOENT)
-            fail(fault, -ENOENT, "cannot create %p: no such directory for the PID file",
-                 lock.path.c_str());
+        if (fault.code == -ENOENT) {
+            Str directory;
+            directory.set(lock.path.c_str());
+            *std::strrchr(const_cast<char*>(directory.c_str()), '/') = '\0';
+            fail(fault, -ENOENT, "cannot create %p: no directory %p for the PID file",
+                 lock.path.c_str(), directory.c_str());
+        }
         return Attempt::failed;
     }
     lock.directory = std::move(way.directory);
@@ -2335,12 +2338,11 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     lock.leaf = slash && slash[1] ? slash + 1 : ".";
     for (int round = 0; round < 100; ++round) {
         Handle file;
+        struct stat st;
         bool again = false;
-        const Attempt attempt = take_once(lock, file, again, fault);
+        const Attempt attempt = take_once(lock, file, st, again, fault);
         if (again) continue;
         if (attempt != Attempt::got) return attempt;
-        struct stat st;
-        if (::fstat(file.fd(), &st) != 0) return lock_fault(fault, "cannot lock %p", lock);
         for (int slot = 0; slot < static_cast<int>(sizeof held_locks / sizeof *held_locks); ++slot) {
             int none = 0;
             if (!held_locks[slot].file.compare_exchange_strong(none, file.fd() + 1)) continue;
@@ -2757,8 +2759,7 @@ DAEMONIZE_LOCAL bool check_threads(const Session& s, Fault& fault) noexcept {
         pause_for(2);
     }
     return fail(fault, errc::threads_running,
-                "cannot fork: %d other thread%s would be lost; start before threads are made "
-                "(allow_threads overrides)",
+                "cannot fork: %d other thread%s would be lost; start before threads are made",
                 others, others == 1 ? "" : "s");
 }
 
@@ -2898,14 +2899,20 @@ DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
 // ---- Standard streams ----
 
 #if defined(O_LARGEFILE) && defined(__USE_LARGEFILE64)
-// In a program of 32 bits a log of 2 GiB needs both.
+// In a program of 32 bits a log of 2 GiB needs all three.
 static const int large_file = O_LARGEFILE;
-DAEMONIZE_LOCAL bool stat_file(int fd, struct stat64& st) noexcept { return ::fstat64(fd, &st) == 0; }
 typedef struct stat64 FileStat;
+DAEMONIZE_LOCAL bool stat_file(int fd, FileStat& st) noexcept { return ::fstat64(fd, &st) == 0; }
+DAEMONIZE_LOCAL bool stat_name(int directory, const char* name, FileStat& st) noexcept {
+    return ::fstatat64(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
 #else
 static const int large_file = 0;
-DAEMONIZE_LOCAL bool stat_file(int fd, struct stat& st) noexcept { return ::fstat(fd, &st) == 0; }
 typedef struct stat FileStat;
+DAEMONIZE_LOCAL bool stat_file(int fd, FileStat& st) noexcept { return ::fstat(fd, &st) == 0; }
+DAEMONIZE_LOCAL bool stat_name(int directory, const char* name, FileStat& st) noexcept {
+    return ::fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
 #endif
 
 DAEMONIZE_LOCAL bool put_onto(const Handle& file, int where) noexcept {
@@ -2929,10 +2936,9 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
         if (fault.code > 0) fault.code = -EACCES;
         return false;
     }
-    struct stat named;
+    FileStat st, named;
     const int directory = way.directory.fd();
-    const bool magic = ::fstatat(directory, way.leaf, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-                       S_ISLNK(named.st_mode);
+    const bool magic = stat_name(directory, way.leaf, named) && S_ISLNK(named.st_mode);
     const int flags = (reads ? O_RDONLY : O_WRONLY | O_APPEND) | O_NOCTTY | O_CLOEXEC | O_NONBLOCK |
                       large_file | (magic ? 0 : O_NOFOLLOW);
     bool created = false;
@@ -2942,7 +2948,6 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
         created = static_cast<bool>(file);
         if (!file && errno == EEXIST) file = lifted(::openat(directory, way.leaf, flags));
     }
-    FileStat st;
     if (!file || !stat_file(file.fd(), st)) {
         const bool is_fifo = errno == ENXIO;
         refused(fault, "cannot open %p", path);
@@ -2962,7 +2967,10 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
         return invalid(fault, "standard stream", "it is the PID file");
     if (root && !reads && !magic && !S_ISCHR(st.st_mode)) {
         const char* why = nullptr;
-        if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+        // By name, and after the opening: a link that came and went shows two, or another file.
+        const bool one_name = stat_name(directory, way.leaf, named) && named.st_nlink == 1 &&
+                              named.st_dev == st.st_dev && named.st_ino == st.st_ino;
+        if (!S_ISREG(st.st_mode) || !one_name)
             why = "root writes to a regular file with one name, or a device";
         else if (!way.alone && st.st_uid != 0)
             why = "in a directory that others can write to root writes only to a file of its own";
@@ -3513,6 +3521,7 @@ DAEMONIZE_LOCAL void let_signals_in(const Session& s, SignalHold& hold) noexcept
 static struct Manager {
     bool asked;  // the variables have been read, and may be gone
     int socket;  // descriptor + 1; connected once: a jail may hide the address
+    int error;   // of the last word that was not delivered; 0: there is no manager
     Duration watchdog;
 } manager;
 
@@ -3537,8 +3546,11 @@ DAEMONIZE_LOCAL void connect_manager() noexcept {
     const struct timeval limit = {1, 0};  // a manager that hangs does not hang the daemon
     ::setsockopt(socket.fd(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     const socklen_t size = static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path) + length);
+    manager.error = ENOENT;
     if (::connect(socket.fd(), reinterpret_cast<const struct sockaddr*>(&name), size) == 0)
         manager.socket = static_cast<int>(socket.release()) + 1;
+    else
+        manager.error = errno;
 }
 
 DAEMONIZE_LOCAL bool tell_manager(const char* assignments) noexcept {
@@ -3548,8 +3560,12 @@ DAEMONIZE_LOCAL bool tell_manager(const char* assignments) noexcept {
     ssize_t sent;
     do sent = ::send(manager.socket - 1, assignments, size, send_flags);
     while (sent < 0 && errno == EINTR);
+    manager.error = sent < 0 ? errno : 0;
     return sent == static_cast<ssize_t>(size);
 }
+
+// Why the last word did not get there; 0: it did, or there is nobody to tell.
+DAEMONIZE_LOCAL int manager_error() noexcept { return -manager.error; }
 
 enum class Moment { ready, stopping, reloading, reloaded, alive, launched };
 DAEMONIZE_LOCAL bool tell_moment(Moment moment, long daemon = 0) noexcept {
@@ -3571,7 +3587,6 @@ DAEMONIZE_LOCAL bool tell_moment(Moment moment, long daemon = 0) noexcept {
     }
 }
 
-DAEMONIZE_LOCAL bool has_manager() noexcept { return manager.socket != 0; }
 inline void tell_end(int) noexcept {}  // systemd sees the end and its status by itself
 
 DAEMONIZE_LOCAL Duration manager_watchdog() noexcept {
@@ -3741,7 +3756,10 @@ DAEMONIZE_LOCAL void set_environment(const Session& s) noexcept {
 // Steps 14 and 15.
 DAEMONIZE_LOCAL bool settle_in(Session& s, Fault& fault) noexcept {
     adopt_manager(s);
-    if (!change_identity(s, fault)) return false;
+    if (!change_identity(s, fault)) {
+        if (fault.code == -EPERM && ::geteuid() != 0) fault.text.put(" (needs root)");
+        return false;
+    }
     if (s.context->no_new_privs && !set_no_new_privs())
         return refused(fault, "cannot set no_new_privs");
     set_environment(s);
@@ -4025,9 +4043,10 @@ DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leade
     }
     const bool told = in.state == Incoming::complete;
     int status = 0;
-    // Its group before it is collected: until then the number is nobody else's.
+    // Before it is collected: until then its number is nobody else's. The leader first: it may not
+    // have a group yet, and has no daemon then.
+    if (!told || !ended) ::kill(leader, SIGKILL);
     if (!told) ::kill(-leader, SIGKILL);
-    if (!ended) ::kill(leader, SIGKILL);
     while (::waitpid(leader, &status, 0) == -1 && errno == EINTR) {
     }
     s.daemon = told ? static_cast<long>(in.report.pid) : 0;
@@ -5508,7 +5527,7 @@ DAEMONIZE_LOCAL void tell_end(int status) noexcept {
 }
 
 DAEMONIZE_LOCAL bool tell_manager(const char*) noexcept { return false; }
-DAEMONIZE_LOCAL bool has_manager() noexcept { return service.handle != nullptr; }
+DAEMONIZE_LOCAL int manager_error() noexcept { return 0; }
 DAEMONIZE_LOCAL Duration manager_watchdog() noexcept { return no_limit; }
 
 [[noreturn]] DAEMONIZE_LOCAL void leave(int status) noexcept {
@@ -6772,7 +6791,8 @@ DAEMONIZE_LOCAL void mark_open(Session& s, Role role) noexcept {
     s.role = role;
     s.process = s.daemon = self();
     s.starting = true;
-    s.closed = s.after_start = false;
+    s.closed = false;
+    s.parent = 0;
     setup_is_over = true;
 }
 
@@ -6835,7 +6855,7 @@ DAEMONIZE_LOCAL bool start_session(Session& s, DaemonContext& context, Wish wish
             if (!opened) discard_file(*s.lock, false);
             drop_lock(*s.lock);
             close_targets(s);
-            s.after_start = started;
+            s.parent = started ? self() : 0;
             if (started) {
                 tell_moment(Moment::launched, s.daemon);
                 return true;
@@ -7049,7 +7069,7 @@ DAEMONIZE_LOCAL bool reopen_all(const Session& s, Fault& fault) noexcept {
         if (s.targets[which].choice != Stream::path_choice) continue;
         if (which == 2 && s.starting) continue;  // still the launcher's
         Fault failure;
-        const bool swapped = reopen(s, which, failure);
+        const bool swapped = features.reopen(s, which, failure);
         if (!swapped && done) fault = failure;
         done = done && swapped;
     }
@@ -7127,7 +7147,7 @@ static const struct VerbName {
     {"restart", Verb::restart, "stop, then start"},
     {"try-restart", Verb::try_restart, "restart, but only what is running"},
     {"reload", Verb::reload, "have the daemon re-open its logs and read its configuration"},
-    {"force-reload", Verb::force_reload, "restart"},
+    {"force-reload", Verb::force_reload, "reload; what cannot be told is restarted"},
     {"status", Verb::status, "tell whether the daemon runs; --json: for programs"},
     {"run", Verb::run, "run in the foreground"},
     {"--help", Verb::help, nullptr},
@@ -7151,6 +7171,7 @@ struct Control {
     int stop() const noexcept;
     int restart(bool only_running) const;
     int reload() const;
+    int force_reload() const;
     int status() const noexcept;
     bool passes_check() const;
     int perform(Verb verb) const;
@@ -7378,6 +7399,16 @@ DAEMONIZE_SMALL int Control::reload() const {
     return error.code == errc::not_running ? 7 : exit_code_of(error, 1);
 }
 
+// LSB: a reload where that can be told, else a restart.
+DAEMONIZE_SMALL int Control::force_reload() const {
+    Str path;
+    Holder holder;
+    Fault fault;
+    const bool can_tell = absolute_pidfile(context.pidfile, path, fault) &&
+                          require_holder("cannot reload", path.c_str(), holder, fault);
+    return can_tell ? reload() : restart(false);
+}
+
 DAEMONIZE_LOCAL void put_json(std::string& out, const char* text) {
     out += '"';
     for (; *text; ++text) {
@@ -7427,8 +7458,9 @@ DAEMONIZE_SMALL int Control::perform(Verb verb) const {
         case Verb::status:
             return status();
         case Verb::restart:
-        case Verb::force_reload:
             return restart(false);
+        case Verb::force_reload:
+            return force_reload();
         case Verb::try_restart:
             return restart(true);
         case Verb::help:
@@ -7446,17 +7478,18 @@ extern const int signal_reload = detail::reload_signal;
 
 Stream::Stream(const char* path) : path_(path), choice_(path_choice) {
     detail::features.open_target = detail::open_target;
+    detail::features.reopen = detail::reopen;
 }
 Stream::Stream(const std::string& path) : Stream(path.c_str()) { path_ = path; }
 
-Stream Stream::descriptor(int open_descriptor) {
+DAEMONIZE_SMALL Stream Stream::descriptor(int open_descriptor) {
     Stream stream;
     stream.choice_ = number_choice;
     stream.descriptor_ = open_descriptor;
     return stream;
 }
 
-Stream Stream::truncated(const std::string& path) {
+DAEMONIZE_SMALL Stream Stream::truncated(const std::string& path) {
     Stream stream(path);
     stream.truncates_ = true;
     return stream;
@@ -7478,7 +7511,7 @@ std::error_code make_error_code(errc condition) noexcept {
     return std::error_code(static_cast<int>(condition), category());
 }
 
-DaemonError::DaemonError(const Error& error) : std::system_error(error.code), text_(error.text) {}
+DAEMONIZE_SMALL DaemonError::DaemonError(const Error& error) : std::system_error(error.code), text_(error.text) {}
 
 namespace detail {
 struct Held {
@@ -7494,7 +7527,7 @@ DAEMONIZE_LOCAL bool has_path(const Held* held, Fault& fault) noexcept {
 }
 }  // namespace detail
 
-PidFile::PidFile(const std::string& path, int mode) : held_(new detail::Held) {
+DAEMONIZE_SMALL PidFile::PidFile(const std::string& path, int mode) : held_(new detail::Held) {
     using namespace detail;
     if (mode < 0400 || mode > 0777 || (mode & 022))
         invalid(held_->path_fault, "mode", "not readable by us, or others could write the file");
@@ -7520,7 +7553,7 @@ PidFile::~PidFile() {
     delete held_;
 }
 
-bool PidFile::acquire(Duration limit, Error& error) noexcept {
+DAEMONIZE_SMALL bool PidFile::acquire(Duration limit, Error& error) noexcept {
     using namespace detail;
     Fault fault;
     SignalHold hold;
@@ -7549,7 +7582,7 @@ void PidFile::release() noexcept {
 
 bool PidFile::is_held() const noexcept { return held_ && detail::is_entered(held_->lock); }
 
-long PidFile::read(Error& error) const noexcept {
+DAEMONIZE_SMALL long PidFile::read(Error& error) const noexcept {
     using namespace detail;
     Fault fault;
     PidFileView view;
@@ -7583,7 +7616,7 @@ std::intptr_t PidFile::native_handle() const noexcept {
     return held_ && is_held() ? detail::lock_handle(held_->lock) : -1;
 }
 
-std::string PidFile::default_path(const std::string& program, Error& error) noexcept {
+DAEMONIZE_SMALL std::string PidFile::default_path(const std::string& program, Error& error) noexcept {
     using namespace detail;
     Fault fault;
     Str directory;
@@ -7617,7 +7650,7 @@ ReceivedSIGINT::ReceivedSIGINT() noexcept : ReceivedSignal(SIGINT) {}
 ReceivedSIGTERM::ReceivedSIGTERM() noexcept : ReceivedSignal(SIGTERM) {}
 ReceivedSIGABRT::ReceivedSIGABRT() noexcept : ReceivedSignal(SIGABRT) {}
 
-SignalHandler::SignalHandler() : reload(default_signal), watch_(new detail::Watch) {
+DAEMONIZE_SMALL SignalHandler::SignalHandler() : reload(default_signal), watch_(new detail::Watch) {
     watch_->add(SIGINT, &sigint);
     watch_->add(SIGTERM, &sigterm);
     watch_->add(SIGABRT, &sigabrt);
@@ -7637,7 +7670,7 @@ DAEMONIZE_LOCAL void reopen_on_reload(Session& session) noexcept {
 }
 }  // namespace detail
 
-SignalHandler::SignalHandler(DaemonContext& context) : SignalHandler() {
+DAEMONIZE_SMALL SignalHandler::SignalHandler(DaemonContext& context) : SignalHandler() {
     detail::Session* const session = &detail::Session::of(context);
     watch_->session = session;
     if (session->controlled) reload = [session](int) { detail::reopen_on_reload(*session); };
@@ -7649,12 +7682,12 @@ SignalHandler::SignalHandler(DaemonContext& context) : SignalHandler() {
     }
 }
 
-SignalHandler::~SignalHandler() {
+DAEMONIZE_SMALL SignalHandler::~SignalHandler() {
     stop();
     delete watch_;
 }
 
-bool SignalHandler::on(int signum, Handler handler, Error& error) noexcept {
+DAEMONIZE_SMALL bool SignalHandler::on(int signum, Handler handler, Error& error) noexcept {
     using namespace detail;
     Fault fault;
     if (!is_catchable(signum)) {
@@ -7674,7 +7707,7 @@ void SignalHandler::on(int signum, Handler handler) {
     if (!on(signum, handler, error)) detail::raise_error(error);
 }
 
-bool SignalHandler::start(Error& error) noexcept {
+DAEMONIZE_SMALL bool SignalHandler::start(Error& error) noexcept {
     using namespace detail;
     Fault fault;
     if (watch_->started && watch_->generation == wake_generation() && is_wake_process()) return true;
@@ -7689,12 +7722,12 @@ bool SignalHandler::start(Error& error) noexcept {
     return give(fault, error);
 }
 
-void SignalHandler::start() {
+DAEMONIZE_SMALL void SignalHandler::start() {
     Error error;
     if (!start(error)) detail::raise_error(error);
 }
 
-void SignalHandler::stop() noexcept {
+DAEMONIZE_SMALL void SignalHandler::stop() noexcept {
     using namespace detail;
     if (!watch_->started) return;
     if (watch_->generation == wake_generation() && is_wake_process())
@@ -7720,14 +7753,14 @@ std::intptr_t SignalHandler::native_handle() const noexcept {
     return watch_->started ? detail::wake_handle() : -1;
 }
 
-DaemonContext::DaemonContext() : session_(new detail::Session) {}
+DAEMONIZE_SMALL DaemonContext::DaemonContext() : session_(new detail::Session) {}
 
-DaemonContext::DaemonContext(DaemonContext&& other) noexcept
+DAEMONIZE_SMALL DaemonContext::DaemonContext(DaemonContext&& other) noexcept
     : DaemonOptions(std::move(other)), session_(other.session_) {
     other.session_ = new detail::Session;
 }
 
-DaemonContext::~DaemonContext() {
+DAEMONIZE_SMALL DaemonContext::~DaemonContext() {
     close();
     // What was started is the process's until its end: `terminate` and the lock refer to it.
     if (session_->process != 0) return;
@@ -7735,7 +7768,7 @@ DaemonContext::~DaemonContext() {
     delete session_;
 }
 
-Role DaemonContext::start(Error& error) noexcept {
+DAEMONIZE_SMALL Role DaemonContext::start(Error& error) noexcept {
     using namespace detail;
     error = Error();
     if (session_->process == self()) return session_->role;
@@ -7744,14 +7777,14 @@ Role DaemonContext::start(Error& error) noexcept {
     return session_->role;
 }
 
-Role DaemonContext::start() {
+DAEMONIZE_SMALL Role DaemonContext::start() {
     Error error;
     const Role role = start(error);
     if (error) detail::raise_error(error);
     return role;
 }
 
-void DaemonContext::open() {
+DAEMONIZE_SMALL void DaemonContext::open() {
     using namespace detail;
     Error error;
     Session& s = *session_;
@@ -7764,7 +7797,7 @@ void DaemonContext::open() {
     leave(started ? 0 : error.exit_code);
 }
 
-void DaemonContext::ready() noexcept {
+DAEMONIZE_SMALL void DaemonContext::ready() noexcept {
     using namespace detail;
     Session& s = *session_;
     if (!is_open_here(s) || !s.starting) return;
@@ -7779,8 +7812,12 @@ void DaemonContext::ready() noexcept {
     renew_lock(*s.lock, true);
     s.starting = false;
     if (s.role == Role::foreground) {
-        if (!tell_moment(Moment::ready) && has_manager())
-            print(2, s.program.c_str(), "cannot tell the service manager that it is ready");
+        if (tell_moment(Moment::ready) || manager_error() == 0) return;
+        Error error;
+        Fault fault;
+        detail::fail(fault, manager_error(), "cannot send READY=1 to the service manager: ");
+        give(fault, error);
+        print(2, s.program.c_str(), (error.text + error.code.message()).c_str());
         return;
     }
     Report report;
@@ -7790,7 +7827,7 @@ void DaemonContext::ready() noexcept {
     leave(1);
 }
 
-void DaemonContext::fail(const std::string& message, int exit_code) noexcept {
+DAEMONIZE_SMALL void DaemonContext::fail(const std::string& message, int exit_code) noexcept {
     using namespace detail;
     Session& s = *session_;
     const int status = failure_code(exit_code);
@@ -7806,7 +7843,7 @@ void DaemonContext::fail(const std::string& message, int exit_code) noexcept {
     std::exit(status);
 }
 
-void DaemonContext::close() noexcept {
+DAEMONIZE_SMALL void DaemonContext::close() noexcept {
     using namespace detail;
     Session& s = *session_;
     if (!is_open_here(s)) {
@@ -7823,14 +7860,16 @@ void DaemonContext::terminate(int signum) noexcept { detail::terminate_by(signum
 bool DaemonContext::is_open() const noexcept {
     return detail::is_open_here(*session_) && !session_->closed;
 }
-bool DaemonContext::is_parent() const noexcept { return session_->after_start; }
+bool DaemonContext::is_parent() const noexcept {
+    return session_->parent != 0 && session_->parent == detail::self();
+}
 Role DaemonContext::role() const noexcept { return session_->role; }
 long DaemonContext::pid() const noexcept { return session_->daemon; }
 std::intptr_t DaemonContext::pidfile_handle() const noexcept {
     return is_open() ? detail::lock_handle(*session_->lock) : -1;
 }
 
-bool DaemonContext::reopen_streams(Error& error) noexcept {
+DAEMONIZE_SMALL bool DaemonContext::reopen_streams(Error& error) noexcept {
     detail::Fault fault;
     return detail::reopen_all(*session_, fault) || detail::give(fault, error);
 }
@@ -7859,7 +7898,7 @@ DAEMONIZE_LOCAL void explain_target(std::string& out, const char* what, const Ta
 }
 }  // namespace detail
 
-std::string DaemonContext::explain() const {
+DAEMONIZE_SMALL std::string DaemonContext::explain() const {
     using namespace detail;
     const Session& s = *session_;
     std::string out;
@@ -7896,7 +7935,7 @@ std::string DaemonContext::explain() const {
 
 bool is_setup() noexcept { return !detail::setup_is_over && !detail::was_relaunched(); }
 
-bool send(const std::string& pidfile, int signum, Error& error) noexcept {
+DAEMONIZE_SMALL bool send(const std::string& pidfile, int signum, Error& error) noexcept {
     using namespace detail;
     Fault fault;
     Str path;
@@ -7913,12 +7952,12 @@ void send(const std::string& pidfile, int signum) {
     if (!send(pidfile, signum, error)) detail::raise_error(error);
 }
 
-Status status(const std::string& pidfile) noexcept {
+DAEMONIZE_SMALL Status status(const std::string& pidfile) noexcept {
     bool ignored = false;
     return detail::query(pidfile, ignored);
 }
 
-Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept {
+DAEMONIZE_SMALL Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept {
     using namespace detail;
     Fault fault;
     error = Error();
@@ -7935,7 +7974,7 @@ Stopped stop(const std::string& pidfile, Duration limit) {
     return stopped;
 }
 
-int control(int argc, const char* const* argv, DaemonContext& context,
+DAEMONIZE_SMALL int control(int argc, const char* const* argv, DaemonContext& context,
             const std::function<int(DaemonContext&)>& body) {
     using namespace detail;
     Session& s = Session::of(context);
@@ -7956,7 +7995,10 @@ int control(int argc, const char* const* argv, DaemonContext& context,
     if (word && verb == Verb::none) return control.usage(word);
     control.json = verb == Verb::status && second && std::strcmp(second, "--json") == 0;
     // start, restart and run hand the rest to the program; of these nobody would take it.
-    const bool takes_none = false;
+    // A program with words of its own says so by `help`.
+    const bool takes_none =
+        context.help.empty() &&
+        (verb == Verb::stop || verb == Verb::status || verb == Verb::reload);
     const int taken = control.json ? 3 : 2;
     if (takes_none && argc > taken) return control.usage(word_at(argv, taken, rooms[2]));
     const bool asks = verb != Verb::start && verb != Verb::run && verb != Verb::help && word;
