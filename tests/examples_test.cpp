@@ -50,7 +50,7 @@ std::string command_line(pid_t pid) {
 
 TEST_CASE("Examples: README.md's first program is examples/minimal.cpp, byte for byte") {
     SKIP_UNLESS(exists("README.md"), "not run at the top of the checkout");
-    const std::string text = slurp("README.md"), fence = "```cpp\n";
+    const std::string text = slurp("README.md"), fence = "```cpp name=minimal\n";
     const std::size_t begin = text.find(fence);
     REQUIRE(begin != std::string::npos);
     const std::size_t from = begin + fence.size(), end = text.find("```\n", from);

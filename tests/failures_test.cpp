@@ -371,11 +371,11 @@ TEST_CASE("S13 a launcher killed between the daemon's ready and its own end leav
     NEEDS_STRACE();
     SKIP_UNLESS(!sanitized(), "no ptrace beside a sanitizer's");
     const Victim daemon;
-    // The launcher alone is traced: with the verdict read, its next call takes very long.
+    // The launcher alone is traced: with the verdict read, its last call takes very long.
     const Strings held = {"strace", "-qq",
                           "-o",     "/dev/null",
-                          "-e",     "trace=shutdown",
-                          "-e",     "inject=shutdown:delay_enter=20000000"};
+                          "-e",     "trace=exit_group",
+                          "-e",     "inject=exit_group:delay_enter=20000000"};
     Running launcher(Launch(held + daemon.words("", {"open", "say=past ready", "wait"})));
     REQUIRE(daemon.logs("past ready"));
     const pid_t pid = daemon.pid();
@@ -384,8 +384,13 @@ TEST_CASE("S13 a launcher killed between the daemon's ready and its own end leav
         if (facts(one).parent == launcher.pid() && one != pid) traced = one;
     REQUIRE(traced > 1);
     REQUIRE(eventually([&] { return facts(traced).state == 't'; }));  // held
+    // strace would collect the launcher's end if it ran, and would let nobody go before its time:
+    // it is stopped first, and the status is ours to learn only when strace has ended.
+    launcher.signal(SIGSTOP);
+    REQUIRE(eventually([&] { return facts(launcher.pid()).state == 'T'; }));
     send_signal(traced, SIGKILL);
-    launcher.signal(SIGKILL);  // strace, which would let nobody go before its time
+    launcher.signal(SIGKILL);
+    launcher.finish();
     CHECK(ended(traced) == 128 + SIGKILL);
     CHECK(alive(pid));
     CHECK(is_locked(daemon.pidfile));

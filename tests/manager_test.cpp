@@ -1,11 +1,11 @@
 // Section 7 and rules V1, V2: where it was started from, and life under a service manager. The
 // manager is this test: a datagram socket that reads what systemd would read.
 #include "support/expect.hpp"
+#include "support/terminal.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,6 +17,7 @@
 #include <stdexcept>
 
 using namespace expect;
+using terminal::Terminal;
 
 namespace {
 
@@ -49,10 +50,15 @@ public:
         return messages_;
     }
     // Until its queue takes no more: a manager that hangs.
+    // Until the queue has no room for anybody. One sender alone may be stopped before that, by what
+    // he may have on the way himself.
     void fill() {
-        const Descriptor sender(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         const sockaddr* const to = reinterpret_cast<const sockaddr*>(&address_);
-        while (sendto(sender.get(), "x", 1, 0, to, length_) == 1) {
+        for (int sent = 1; sent > 0;) {
+            const Descriptor sender(
+                ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+            sent = 0;
+            while (sendto(sender.get(), "x", 1, 0, to, length_) == 1) ++sent;
         }
     }
     bool hears(const std::string& part, Millis limit = patience()) {
@@ -538,46 +544,6 @@ TEST_CASE("V1 a failing send is never an error, and a manager that does not read
 }
 
 // ---- V2 -----------------------------------------------------------------------------------------
-
-namespace {
-
-// A terminal, and a program that it controls.
-struct Terminal {
-    Terminal() : master(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
-        if (grantpt(master.get()) != 0 || unlockpt(master.get()) != 0)
-            throw std::runtime_error("no terminal");
-        name = ptsname(master.get());
-        fcntl(master.get(), F_SETFL, O_NONBLOCK);
-    }
-    Launch launch(const Strings& words) const {
-        Launch made(words);
-        made.environment = no_manager;
-        const std::string line = name;
-        made.before_exec = [line] {
-            setsid();
-            const int slave = open(line.c_str(), O_RDWR);
-            ioctl(slave, TIOCSCTTY, 0);
-            for (int number = 0; number < 3; ++number) dup2(slave, number);
-            if (slave > 2) close(slave);
-        };
-        return made;
-    }
-    bool shows(const std::string& part) {
-        return eventually([&] {
-            char piece[512];
-            for (ssize_t n; (n = read(master.get(), piece, sizeof piece)) > 0;)
-                screen.append(piece, static_cast<std::size_t>(n));
-            return contains(screen, part);
-        });
-    }
-    void type(const std::string& text) {
-        REQUIRE(write(master.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
-    }
-    Descriptor master;
-    std::string name, screen;
-};
-
-}  // namespace
 
 TEST_CASE("V2 in the foreground the program keeps its terminal: output, and Ctrl-C") {
     Terminal terminal;

@@ -10,47 +10,60 @@
 
 #include "support/unquote.hpp"
 
-namespace pure = daemonize::detail::pure;
-namespace os = daemonize::detail::os;
+namespace detail = daemonize::detail;
 using daemonize::Detach;
 using daemonize::Duration;
-using daemonize::Error;
-using pure::Verdict;
+using detail::Arg;
+using detail::Evidence;
+using detail::PidFileView;
+using detail::Report;
+using detail::Text;
+using detail::Verdict;
 
 namespace {
 
-long parsed(const std::string& text) {
-    std::string why;
-    const long pid = pure::parse_pid(text, why);
-    CHECK_MESSAGE((pid != 0) == why.empty(), text);  // a number, or the reason that there is none
-    return pid;
+PidFileView view_of(const std::string& text) {
+    PidFileView view;
+    view.exists = true;
+    detail::read_content(view, text.data(), text.size());
+    return view;
 }
 
-os::Found file(const std::string& text, bool locked, long owner) {
-    os::Found found;
-    found.exists = true;
-    found.proves = true;
-    found.text = text;
-    found.locked = locked;
-    found.owner = owner;
-    return found;
+long parsed(const std::string& text) { return view_of(text).number; }
+
+std::string described(const std::string& text) {
+    Text out;
+    detail::describe_content(view_of(text), out);
+    return out.c_str();
 }
 
-Verdict judged(const os::Found& found) {
-    long pid = 0;
-    std::string why;
-    return pure::judge(found, pid, why);
+PidFileView file(const std::string& text, bool locked, long owner) {
+    PidFileView view = view_of(text);
+    view.proves = true;
+    view.locked = locked;
+    view.owner = owner;
+    return view;
+}
+
+std::string formatted(const char* form, Arg a = Arg(), Arg b = Arg()) {
+    Text text;
+    detail::format(text, form, a, b);
+    return text.c_str();
 }
 
 // A shell's child: what the table sees when nothing is special.
-os::Evidence shell() {
-    os::Evidence seen;
+Evidence shell() {
+    Evidence seen;
     seen.pid = 4711;
     seen.parent = 100;
     return seen;
 }
 
-bool detaches(const os::Evidence& seen) { return pure::decide(Detach::automatic, seen).detach; }
+bool detaches(const Evidence& seen, bool comes_back = false) {
+    return detail::decide(Detach::automatic, comes_back, seen).detach;
+}
+
+bool is_inetd(Detach wish, const Evidence& seen) { return detail::decide(wish, false, seen).inetd; }
 
 }  // namespace
 
@@ -64,85 +77,101 @@ TEST_CASE("P5 reading a PID tolerates blanks, zeros, CRLF, more lines and no new
 
 TEST_CASE("P5 reading a PID refuses what can be no daemon's") {
     for (const char* text :
-         {"", "\n", "0\n", "1\n", "01\n", "-5\n", "+5\n", "4711x\n", "47 11\n", "abc\n",
-          "2147483648\n", "99999999999999999999999999\n", "0x10\n", "\n4711\n", "4.5\n"})
+         {"", "\n", "0\n", "-5\n", "+5\n", "4711x\n", "47 11\n", "abc\n", "2147483648\n",
+          "99999999999999999999999999\n", "0x10\n", "\n4711\n", "4.5\n"})
         CHECK_MESSAGE(parsed(text) == 0, text);
     CHECK(parsed(std::string("47\0"
                              "11\n",
                              6)) == 0);
-    std::string why;
-    pure::parse_pid("\x01\x02'\\evil\n", why);
-    CHECK(why == "it holds '\\x01\\x02\\x27\\x5cevil', no PID");
+    CHECK(described("") == "it is empty");
+    CHECK(described("\n4711\n") == "its first line is empty");
+    CHECK(described("00\n") == "it holds 0, no PID");
+    CHECK(described("4711\n") == "it holds 4711");
+    CHECK(described("99999999999\n") == "it holds '99999999999', larger than any PID");
+    CHECK(described("\x01\x02'\\evil\n") == "it holds '\\x01\\x02\\x27\\x5cevil', no PID");
 }
 
 TEST_CASE("P5 reading a PID takes any bytes") {
     std::mt19937 random(1);
     for (int round = 0; round < 20000; ++round) {
-        std::string text, why;
+        std::string text;
         for (unsigned long i = random() % 12; i > 0; --i)
             text += "0123456789 \r\n\t-x\0\xff"[random() % 18];
-        const long pid = pure::parse_pid(text, why);
-        CHECK((pid > 1) == why.empty());
-        CHECK(why.find('\n') == std::string::npos);
+        CHECK(parsed(text) >= 0);
+        CHECK(described(text).find('\n') == std::string::npos);
     }
 }
 
 TEST_CASE("P1 G7 the lock and its owner decide, the number never does alone") {
-    CHECK(judged(os::Found()) == Verdict::missing);
-    CHECK(judged(file("", false, 0)) == Verdict::empty);
-    CHECK(judged(file("4711\n", false, 0)) == Verdict::dead);
-    CHECK(judged(file("garbage\n", false, 0)) == Verdict::garbage);
-    CHECK(judged(file("4711\n", true, 0)) == Verdict::starting);  // whatever the content
-    CHECK(judged(file("", true, 0)) == Verdict::starting);
-    CHECK(judged(file("", true, 4711)) == Verdict::starting);
-    CHECK(judged(file("4711\n", true, 4711)) == Verdict::proven);
-    CHECK(judged(file("4711\n", true, 4712)) == Verdict::elsewhere);
-    CHECK(judged(file("4711\n", true, -1)) == Verdict::elsewhere);
-    CHECK(judged(file("garbage\n", true, 4711)) == Verdict::invalid);
-    os::Found unprovable = file("4711\n", true, 0);  // a system that names no owner of a lock
+    using detail::judge;
+    CHECK(judge(PidFileView()) == Verdict::missing);
+    CHECK(judge(file("", false, 0)) == Verdict::empty);
+    CHECK(judge(file("4711\n", false, 0)) == Verdict::dead);
+    CHECK(judge(file("garbage\n", false, 0)) == Verdict::dead);  // unlocked and not empty
+    CHECK(judge(file("1\n", false, 0)) == Verdict::dead);
+    CHECK(judge(file("4711\n", true, 0)) == Verdict::starting);  // whatever the content
+    CHECK(judge(file("", true, 0)) == Verdict::starting);
+    CHECK(judge(file("", true, 4711)) == Verdict::starting);
+    CHECK(judge(file("4711\n", true, 4711)) == Verdict::proven);
+    CHECK(judge(file("1\n", true, 1)) == Verdict::proven);  // a container's entry, by its lock
+    CHECK(judge(file("1\n", true, -1)) == Verdict::elsewhere);
+    CHECK(judge(file("4711\n", true, 4712)) == Verdict::elsewhere);
+    CHECK(judge(file("4711\n", true, -1)) == Verdict::elsewhere);
+    CHECK(judge(file("garbage\n", true, 4711)) == Verdict::invalid);
+    PidFileView unready = file("4711\n", true, 4711);
+    unready.tells_ready = true;
+    CHECK(judge(unready) == Verdict::unready);
+    unready.ready = true;
+    CHECK(judge(unready) == Verdict::proven);
+    PidFileView unprovable = file("4711\n", true, 0);  // a system that names no owner of a lock
     unprovable.proves = false;
-    CHECK(judged(unprovable) == Verdict::proven);
-    unprovable.text = "1\n";
-    CHECK(judged(unprovable) == Verdict::invalid);
+    CHECK(judge(unprovable) == Verdict::proven);
+    unprovable = file("1\n", true, 0);
+    unprovable.proves = false;
+    CHECK(judge(unprovable) == Verdict::invalid);
 }
 
 TEST_CASE("Section 7: each row of the table of detach_process") {
     CHECK(detaches(shell()));
-    os::Evidence seen = shell();
-    CHECK(pure::decide(Detach::yes, seen).detach);
-    CHECK_FALSE(pure::decide(Detach::no, seen).detach);
+    Evidence seen = shell();
+    CHECK(detail::decide(Detach::yes, false, seen).detach);
+    CHECK_FALSE(detail::decide(Detach::no, true, seen).detach);
     seen.pid = 1;
-    CHECK_FALSE(detaches(seen));
-    CHECK(pure::decide(Detach::yes, seen).detach);  // explicit wins
-    for (const char* shim : {"docker-init", "tini", "dumb-init", "catatonit"}) {
-        seen = shell();
-        seen.parent = 1;
-        seen.init_name = shim;
-        CHECK_FALSE(detaches(seen));
-    }
+    CHECK_FALSE(detaches(seen, true));
+    CHECK(detail::decide(Detach::yes, false, seen).detach);  // explicit wins
+    seen = shell();
+    seen.parent = 1;
+    seen.parent_is_shim = true;
+    CHECK_FALSE(detaches(seen, true));
+    for (const char* shim : {"docker-init", "tini", "dumb-init", "catatonit"})
+        CHECK(detail::is_container_init(shim));
     seen = shell();
     seen.notify_socket = true;
-    CHECK_FALSE(detaches(seen));
     seen.systemd_exec_pid = seen.pid;
-    CHECK_FALSE(detaches(seen));
+    CHECK_FALSE(detaches(seen, true));
     seen.pidfile_set = true;  // Type=forking with PIDFile= goes before
     CHECK(detaches(seen));
     seen = shell();
+    seen.notify_socket = true;
+    seen.parent_is_manager = true;  // systemd before 248
+    CHECK_FALSE(detaches(seen));
+    seen = shell();
     seen.systemd_exec_pid = seen.pid;
     CHECK_FALSE(detaches(seen));
-    seen.systemd_exec_pid = seen.parent;  // a shell wrapper
-    CHECK_FALSE(detaches(seen));
+    CHECK(detaches(seen, true));  // Type=oneshot, or forking: `start` is to come back
     seen = shell();
     seen.invocation_id = true;
-    seen.parent = 1;  // systemd before 248
+    seen.parent_is_manager = true;
     CHECK_FALSE(detaches(seen));
+    CHECK(detaches(seen, true));
     seen = shell();
-    seen.stdin_internet = true;
+    seen.stdin_is_network = true;
     CHECK_FALSE(detaches(seen));
-    CHECK(pure::decide(Detach::automatic, seen).inetd);
-    seen = shell();
-    seen.stdin_listening = true;
-    CHECK_FALSE(detaches(seen));
+    CHECK(is_inetd(Detach::automatic, seen));
+    CHECK(is_inetd(Detach::no, seen));  // `run`, too
+    CHECK_FALSE(is_inetd(Detach::yes, seen));
+    seen.systemd_exec_pid = seen.pid;  // whatever the variables say
+    CHECK(is_inetd(Detach::automatic, seen));
     seen = shell();
     seen.launchd = true;
     seen.parent = 1;
@@ -150,16 +179,10 @@ TEST_CASE("Section 7: each row of the table of detach_process") {
 }
 
 TEST_CASE("Section 7: the false friends of the table detach") {
-    os::Evidence seen = shell();
+    Evidence seen = shell();
     seen.parent = 1;  // a container's shell that went on, or an orphan
     CHECK(detaches(seen));
-    seen.init_name = "bash";
-    CHECK(detaches(seen));
-    seen.init_name = "systemd";
-    CHECK(detaches(seen));
-    seen = shell();
-    seen.init_name = "tini";  // process 1, but not our parent
-    CHECK(detaches(seen));
+    for (const char* name : {"bash", "systemd", "", "tini2"}) CHECK_FALSE(detail::is_container_init(name));
     seen = shell();
     seen.invocation_id = true;  // a terminal of a desktop session
     CHECK(detaches(seen));
@@ -167,7 +190,11 @@ TEST_CASE("Section 7: the false friends of the table detach") {
     seen.parent = 1;
     CHECK(detaches(seen));
     seen = shell();
-    seen.notify_socket = true;
+    seen.systemd_exec_pid = seen.parent;  // a shell around the program
+    CHECK(detaches(seen));
+    seen = shell();
+    seen.notify_socket = true;  // leaked into a container, or to a child
+    CHECK(detaches(seen));
     seen.systemd_exec_pid = 99;  // inherited by a shell of the service
     CHECK(detaches(seen));
     seen = shell();
@@ -176,9 +203,9 @@ TEST_CASE("Section 7: the false friends of the table detach") {
 }
 
 TEST_CASE("S1 text from outside is quoted in one line, and no more than sixty letters of it") {
-    const auto quoted = [](const std::string& text) { return pure::join({pure::quote(text)}); };
+    const auto quoted = [](const std::string& text) { return formatted("%q", text); };
     CHECK(quoted("") == "''");
-    CHECK(quoted(std::string("a\n\\'\x7f\0", 6)) == "'a\\x0a\\x5c\\x27\\x7f\\x00'");
+    CHECK(quoted("a\n\\'\x7f") == "'a\\x0a\\x5c\\x27\\x7f'");
     CHECK(quoted(std::string(60, 'x')) == "'" + std::string(60, 'x') + "'");
     CHECK(quoted(std::string(61, 'x')) == "'" + std::string(60, 'x') + "'...");
 }
@@ -195,70 +222,96 @@ TEST_CASE("E4 each condition has a text of its own, and a number that is none ha
     CHECK(make_error_code(static_cast<daemonize::errc>(999)).message() == "unknown condition");
 }
 
-TEST_CASE("L4 a path as the jail calls it") {
-    CHECK(pure::inside("/var/log/a", "") == "/var/log/a");
-    CHECK(pure::inside("/jail/log/a", "/jail") == "/log/a");
-    CHECK(pure::inside("/jail/log/a", "/jail/") == "/log/a");
-    CHECK(pure::inside("/jail", "/jail") == "/");
-    CHECK(pure::inside("/jailbreak/a", "/jail").empty());
-    CHECK(pure::inside("/jail/../a", "/jail").empty());  // who knows where
-    CHECK(pure::inside("/jail/a/..", "/jail").empty());
-    CHECK(pure::inside("/var/log/a", "/jail").empty());
-    CHECK(pure::inside("/a", "/") == "/a");
+TEST_CASE("E1 what does not fit into a text is cut in its object, never in its cause") {
+    const std::string path = "/" + std::string(5000, 'p') + "/end";
+    detail::Fault fault;
+    detail::fail(fault, daemonize::errc::timed_out, "cannot lock %p: it was replaced", path);
+    const std::string text = fault.text.c_str();
+    CHECK(text.size() < 999);
+    CHECK(text.find("/end': it was replaced") != std::string::npos);
+    CHECK(text.find("...") != std::string::npos);
+    CHECK(formatted("%p", "/a\nb") == "'/a?b'");
+    CHECK(formatted("%s", std::string(5000, 'x')).size() == 999);
 }
 
-TEST_CASE("S2 a report survives the wire, in pieces and two at once") {
-    os::Report sent;
-    sent.word = os::Report::failed;
-    sent.pid = 4711;
-    sent.exit_code = 7;
-    sent.is_system = true;
-    sent.number = 28;
-    sent.text = std::string("no\0 space", 9) + std::string(100000, 'x');
-    const std::string wire = pure::pack(sent) + pure::pack(sent);
-    std::string got;
-    os::Report report;
-    int reports = 0;
-    for (std::size_t i = 0; i < wire.size(); i += 999) {
-        got += wire.substr(i, 999);
-        while (pure::unpack(got, report)) {
-            ++reports;
-            CHECK(report.word == sent.word);
-            CHECK(report.pid == sent.pid);
-            CHECK(report.exit_code == sent.exit_code);
-            CHECK(report.is_system);
-            CHECK(report.number == sent.number);
-            CHECK(report.text == sent.text);
-        }
+TEST_CASE("S1 numbers, processes and signals in a text") {
+    CHECK(formatted("%d", LLONG_MIN) == "-9223372036854775808");
+    CHECK(formatted("%d %d", 0, -7) == "0 -7");
+    CHECK(formatted("%P", 4711) == "process 4711");
+    CHECK(formatted("[%P]", 0) == "[]");
+    CHECK(formatted("%S", SIGTERM) == "SIGTERM");
+    CHECK(formatted("%S", 999) == "signal 999");
+}
+
+TEST_CASE("L4 a path as the jail calls it") {
+    const auto inside = [](const char* path, const char* jail) {
+        const char* const name = detail::inside(path, jail);
+        return std::string(name ? name : "");
+    };
+    CHECK(inside("/var/log/a", "") == "/var/log/a");
+    CHECK(inside("/jail/log/a", "/jail") == "/log/a");
+    CHECK(inside("/jail/log/a", "/jail/") == "/log/a");
+    CHECK(inside("/jail", "/jail") == "/");
+    CHECK(inside("/jailbreak/a", "/jail").empty());
+    CHECK(inside("/jail/../a", "/jail").empty());  // who knows where
+    CHECK(inside("/jail/a/..", "/jail").empty());
+    CHECK(inside("/jail/a..b/c", "/jail") == "/a..b/c");
+    CHECK(inside("/var/log/a", "/jail").empty());
+    CHECK(inside("/a", "/") == "/a");
+}
+
+TEST_CASE("S2 a report of a daemon is believed only if it can be one") {
+    Report report;
+    CHECK_FALSE(detail::is_plausible(report));
+    report.word = Report::ready;
+    CHECK(detail::is_plausible(report));
+    report.size = 1;
+    CHECK_FALSE(detail::is_plausible(report));
+    report.word = Report::failed;
+    report.code = -28;
+    CHECK(detail::is_plausible(report));
+    report.size = static_cast<std::uint32_t>(detail::report_room);
+    CHECK(detail::is_plausible(report));
+    ++report.size;
+    CHECK_FALSE(detail::is_plausible(report));
+    report.size = 0xffffffffU;
+    CHECK_FALSE(detail::is_plausible(report));
+    report.size = 0;
+    report.code = 9999;
+    CHECK_FALSE(detail::is_plausible(report));
+    report.code = 0;
+    for (const int word : {0, 1, 2, 3, -1}) {
+        report.word = word;
+        CHECK_FALSE(detail::is_plausible(report));
     }
-    CHECK(reports == 2);
-    CHECK(got.empty());
 }
 
 TEST_CASE("S2 the status of a failed start is never 0") {
-    CHECK(pure::failure_code(0) == 1);
-    CHECK(pure::failure_code(7) == 7);
-    CHECK((pure::failure_code(256) & 0xff) != 0);
+    CHECK(detail::failure_code(0) == 1);
+    CHECK(detail::failure_code(7) == 7);
+    CHECK((detail::failure_code(256) & 0xff) != 0);
 }
 
 TEST_CASE("V1 the watchdog's half, and only if this process is meant") {
-    CHECK(pure::watchdog_interval("2000000", "", 5) == Duration(1000));
-    CHECK(pure::watchdog_interval("2000000", "5", 5) == Duration(1000));
-    CHECK(pure::watchdog_interval("2000000", "6", 5) == daemonize::no_limit);
-    CHECK(pure::watchdog_interval("500", "", 5) == Duration(1));
+    using detail::watchdog_half;
+    CHECK(watchdog_half("2000000", "", 5) == Duration(1000));
+    CHECK(watchdog_half("2000000", "5", 5) == Duration(1000));
+    CHECK(watchdog_half("2000000", "6", 5) == daemonize::no_limit);
+    CHECK(watchdog_half("500", "", 5) == Duration(1));
     for (const char* bad : {"", "0", "-1", "x", "20x", "99999999999999999999999"})
-        CHECK_MESSAGE(pure::watchdog_interval(bad, "", 5) == daemonize::no_limit, bad);
+        CHECK_MESSAGE(watchdog_half(bad, "", 5) == daemonize::no_limit, bad);
 }
 
 TEST_CASE("C2 C3 spans of time for people") {
-    CHECK(pure::join({pure::span(Duration(-5))}) == "0 ms");
-    CHECK(pure::join({pure::span(Duration(400))}) == "400 ms");
-    CHECK(pure::join({pure::span(Duration(1000))}) == "1 s");
-    CHECK(pure::join({pure::span(Duration(2400))}) == "2.4 s");
-    CHECK(pure::join({pure::span(Duration(30000))}) == "30 s");
-    CHECK(pure::join({pure::span(Duration(125000))}) == "2 min 5 s");
-    CHECK(pure::join({pure::span(Duration(3 * 3600000 + 60000))}) == "3 h 1 min");
-    CHECK(pure::join({pure::span(Duration(50 * 3600000LL))}) == "2 d 2 h");
+    const auto span = [](long long ms) { return formatted("%t", ms); };
+    CHECK(span(-5) == "0 ms");
+    CHECK(span(400) == "400 ms");
+    CHECK(span(1000) == "1 s");
+    CHECK(span(2400) == "2.4 s");
+    CHECK(span(30000) == "30 s");
+    CHECK(span(125000) == "2 min 5 s");
+    CHECK(span(3 * 3600000 + 60000) == "3 h 1 min");
+    CHECK(span(50 * 3600000LL) == "2 d 2 h");
 }
 
 TEST_CASE("E4 named conditions compare, and each has a text of its own") {
@@ -290,60 +343,13 @@ TEST_CASE("D1 the defaults") {
     CHECK(zero.id() == 0);
 }
 
-TEST_CASE("W1 an argument survives quoting, whatever it holds") {
-    CHECK(pure::quote_argument("plain") == "plain");
-    CHECK(pure::quote_argument("") == "\"\"");
-    CHECK(pure::quote_argument("a b") == "\"a b\"");
-    CHECK(pure::quote_argument("a\\\"b") == "\"a\\\\\\\"b\"");
-    CHECK(pure::quote_argument("end \\") == "\"end \\\\\"");
-    std::mt19937 random(2);
-    for (int round = 0; round < 20000; ++round) {
-        std::string argument;
-        for (unsigned long i = random() % 12; i > 0; --i)
-            argument += "ab \t\\\\\\\"\"%&^"[random() % 12];
-        std::string back;
-        CHECK(unquote(pure::quote_argument(argument), back));
-        CHECK(back == argument);
-    }
-}
-
-TEST_CASE("W2 a switch is what was written, anything else is none") {
-    std::uint64_t handle = 0, nonce = 0;
-    CHECK(pure::parse_switch(pure::switch_text(0x1c4, 0xfeedfacecafebeefULL), handle, nonce));
-    CHECK(handle == 0x1c4);
-    CHECK(nonce == 0xfeedfacecafebeefULL);
-    for (const char* bad : {"", "1", "1:", "1::", "1:5", "1:5:", "1::5", "2:5:5", "1:5:5:5",
-                            "1:x:5", "1:5:5 ", "1:12345678901234567:5", "x", "1:-5:5"})
-        CHECK_MESSAGE(!pure::parse_switch(bad, handle, nonce), bad);
-}
-
-TEST_CASE("W4 the number of a daughter has always eleven bytes, and every reader takes it") {
-    for (const long pid : {2L, 4711L, 99999999L, 2147483647L}) {
-        const std::string text = pure::padded_pid_text(pid);
-        CHECK(text.size() == 11);
-        CHECK(parsed(text) == pid);
-        CHECK(std::strtol(text.c_str(), nullptr, 10) == pid);
-    }
-}
-
-TEST_CASE("W6 exit codes of the daughter: as they are, shifted (Cygwin), from 128 on (a shell)") {
-    for (const unsigned long code : {0UL, 1UL, 0xC000013AUL, 0xFFFFFFFFUL})
-        CHECK(pure::signal_of_exit_code(code) == 2);
-    for (unsigned long code = 2; code <= 31; ++code)
-        for (const unsigned long given : {code, code << 8, code + 128})
-            CHECK(pure::signal_of_exit_code(given) == (code == 6 ? 22 : static_cast<int>(code)));
-    for (const unsigned long reload : {1UL << 8, 129UL})
-        CHECK(pure::signal_of_exit_code(reload) == 12);
-    for (const unsigned long code :
-         {32UL, 128UL, 160UL, 255UL, 259UL, 32UL << 8, 0x10000UL, 0xC0000005UL, 0xFFFFFF00UL})
-        CHECK(pure::signal_of_exit_code(code) == daemonize::no_signal);
-}
-
 TEST_CASE("G3 a wait of no time has none left, and a very long one does not overflow") {
-    const os::Deadline now((Duration(0)));
+    const detail::Deadline now((Duration(0)));
     CHECK(now.over());
-    CHECK(now.left() == Duration(0));
-    const os::Deadline late(std::chrono::hours(24 * 365 * 1000));
+    CHECK(now.left() == 0);
+    const detail::Deadline late(std::chrono::hours(24 * 365 * 1000));
     CHECK_FALSE(late.over());
-    CHECK(late.left() > std::chrono::hours(24 * 365));
+    CHECK(late.never());
+    CHECK(late.left_to_poll() == -1);
+    CHECK(late.left_to_poll(20) == 20);
 }

@@ -1,12 +1,13 @@
 #!/bin/sh
-# run.sh BUILD JOBS [TESTS]: runs BUILD/suite in JOBS processes at once and adds up what they say.
+# run.sh BUILD JOBS [TESTS [OPTIONS OF DOCTEST]]: runs BUILD/suite in JOBS processes at once and adds
+# up what they say.
 #
 # The suite is cut into slices, more than there are processes, so that one slice of slow tests does
 # not keep the others waiting. A slice that ends without its RESULT line (a crash, the time limit)
 # is one failure; its tests are counted as nothing else. Ends with "N passed, N failed, N skipped".
 build=$1
 jobs=$2
-tests=$3
+tests=${3-}
 suite=$build/suite
 results=$build/results
 
@@ -17,8 +18,8 @@ unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL CPPFLAGS CXXFLAGS LDFLAGS LDLIBS 
 rm -rf "$results"
 mkdir -p "$results" || exit 1
 
-set --
-[ -z "$tests" ] || set -- "--test-case=$tests"
+shift $(($# < 3 ? $# : 3))
+[ -z "$tests" ] || set -- "$@" "--test-case=$tests"
 if command -v timeout >/dev/null; then limit='timeout -k 5 900'; else limit=; fi
 
 count=$("$suite" --count --no-colors "$@" | sed -n 's/.*passing the current filters: //p')

@@ -76,8 +76,9 @@ TEST_CASE("G1 signals that no program can handle in normal context are refused b
         CHECK(contains(said.out, "on=0 error=unknown_signal"));
         CHECK(contains(said.out, one.name));
     }
+    // Not SIGRTMIN: another C library (musl) keeps that of this one for itself.
     for (const int signum :
-         {SIGUSR1, SIGWINCH, SIGCHLD, SIGQUIT, SIGPIPE, SIGCONT, SIGRTMIN, SIGRTMAX})
+         {SIGUSR1, SIGWINCH, SIGCHLD, SIGQUIT, SIGPIPE, SIGCONT, SIGRTMIN + 1, SIGRTMAX})
         CHECK(contains(run(watcher({"try-on=" + std::to_string(signum)})).out, "on=1 "));
 }
 

@@ -4,6 +4,9 @@
 //     bench-floor --pidfile P --ready-fifo F [--mem-mib N --thp off|on] [--close range|proc]
 //     bench-floor --pidfile P --ready-fifo F --plain yes    for a command that makes daemons
 //     bench-floor --stop P
+//
+// With LEADER_STAYS (bench-floor-stays) the first child is there until the daemon is ready, as the
+// header's is: what that form costs at the least.
 #include "tests/bench/common.hpp"
 
 #include <dirent.h>
@@ -13,6 +16,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+
+#ifndef LEADER_STAYS
+#define LEADER_STAYS 0
+#endif
 
 namespace {
 
@@ -60,6 +67,13 @@ void close_by_range(int kept_a, int kept_b) {
     _exit(ready ? 0 : 1);
 }
 
+// The leader that stays: it hears the daemon, and hands what it heard on.
+[[noreturn]] void lead(int from_daemon, int to_launcher) {
+    char byte = 0;
+    const bool ready = read(from_daemon, &byte, 1) == 1;
+    _exit(ready && write(to_launcher, &byte, 1) == 1 ? 0 : 1);
+}
+
 // A daemon's life: until SIGTERM.
 int serve(const bench::Options& options, long long t0) {
     sigset_t term;
@@ -99,8 +113,19 @@ int main(int argc, char** argv) {
         launch(channel[0], child);
     }
     setsid();
+    int inner[2] = {-1, -1};
+    if (LEADER_STAYS && pipe2(inner, O_CLOEXEC) != 0) _exit(1);
     const pid_t daemon = fork();
+    if (daemon > 0 && LEADER_STAYS) {
+        close(inner[1]);
+        lead(inner[0], channel[1]);
+    }
     if (daemon != 0) _exit(daemon < 0);
+    if (LEADER_STAYS) {
+        close(channel[1]);
+        close(inner[0]);
+        channel[1] = inner[1];
+    }
 
     sigset_t term;
     sigemptyset(&term);

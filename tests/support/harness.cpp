@@ -447,7 +447,10 @@ Outcome run(const Launch& launch) {
 
 bool alive(pid_t pid) {
     const Strings fields = stat_fields(pid);
-    return !fields.empty() && fields[0] != "Z" && fields[0] != "X";
+    if (fields.empty()) return false;
+    // Its first thread alone may have ended: the others (an emulator has one) keep its files open.
+    const bool has_others = fields.size() > 17 && to_long(fields[17]) > 1;
+    return (fields[0] != "Z" && fields[0] != "X") || has_others;
 }
 
 bool gone(pid_t pid, Millis limit) {

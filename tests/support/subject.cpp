@@ -131,11 +131,12 @@ struct Behaviour {
     bool has_payload = false;
 } behaviour;
 
-const char* const verbs = "start stop restart reload status run";
+const char* const verbs = "start stop restart try-restart reload force-reload status run";
 const char* const options =
     "pidfile stdout stderr chdir umask user group chroot preserve-fd ready-delay-ms ready-timeout "
     "fail-init exit-init abort-init no-detach say atexit-file ignore-term term-delay-ms timeout "
-    "payload child threads";
+    "payload child threads check running-is-success stop-signal no-kill help-text close-fds "
+    "make-directory";
 
 int usage(const char* wrong) {
     std::fprintf(stderr,
@@ -176,9 +177,37 @@ bool take_flag(const std::string& name, DaemonContext& context) {
         behaviour.child = true;
     else if (name == "--no-detach")
         context.detach_process = daemonize::Detach::no;
+    else if (name == "--running-is-success")
+        context.running_is_success = true;
+    else if (name == "--no-kill")
+        context.kill_after_stop_timeout = false;
+    else if (name == "--make-directory")
+        context.make_directory = true;
     else
         return false;
     return true;
+}
+
+bool take_close_fds(const std::string& word, DaemonContext& context) {
+    if (word == "inherited")
+        context.close_fds = daemonize::CloseFds::inherited;
+    else if (word == "all")
+        context.close_fds = daemonize::CloseFds::all;
+    else if (word == "none")
+        context.close_fds = daemonize::CloseFds::none;
+    else
+        return false;
+    return true;
+}
+
+// The program's test of its configuration is a command: good if it ends with 0.
+void take_check(const std::string& command, DaemonContext& context) {
+    context.check = [command](daemonize::Error& error) {
+        if (std::system(command.c_str()) == 0) return true;
+        error.code = std::make_error_code(std::errc::invalid_argument);
+        error.text = "configuration refused by '" + command + "'";
+        return false;
+    };
 }
 
 bool take_number(const std::string& name, const char* value, DaemonContext& context) {
@@ -196,6 +225,8 @@ bool take_number(const std::string& name, const char* value, DaemonContext& cont
         behaviour.term_delay = n;
     else if (name == "--threads")
         behaviour.threads = n;
+    else if (name == "--stop-signal")
+        context.stop_signal = static_cast<int>(n);
     else
         return false;
     return true;
@@ -228,20 +259,39 @@ bool take_text(const std::string& name, const char* value, DaemonContext& contex
         behaviour.has_fail_init = true, behaviour.fail_init = value;
     else if (name == "--payload")
         behaviour.has_payload = true, context.payload = value;
+    else if (name == "--help-text")
+        context.help = value;
+    else if (name == "--check")
+        take_check(value, context);
+    else if (name == "--close-fds")
+        return take_close_fds(value, context);
     else
         return false;
     return true;
 }
 
-// The option that is wrong, or null.
-const char* parse(int argc, char** argv, DaemonContext& context) {
+bool take_option(const char* name, const char* value, DaemonContext& context) {
+    return take_text(name, value, context) || take_number(name, value, context);
+}
+
+// Behind these verbs control() itself says what it does not know.
+bool judged_by_control(const std::string& verb, const std::string& word) {
+    return verb == "stop" || verb == "status" || verb == "reload" || word == "--help" ||
+           word == "-h";
+}
+
+// The option that is wrong, or null. What is no option of ours is handed on to control().
+const char* parse(int argc, char** argv, DaemonContext& context,
+                  std::vector<const char*>& handed_on) {
+    for (int i = 0; i < argc && i < 2; ++i) handed_on.push_back(argv[i]);
     for (int i = 2; i < argc; ++i) {
         if (take_flag(argv[i], context)) continue;
-        if (i + 1 >= argc) return argv[i];
-        if (!take_text(argv[i], argv[i + 1], context) &&
-            !take_number(argv[i], argv[i + 1], context))
+        if (i + 1 < argc && take_option(argv[i], argv[i + 1], context))
+            ++i;
+        else if (judged_by_control(argv[1], argv[i]))
+            handed_on.push_back(argv[i]);
+        else
             return argv[i];
-        ++i;
     }
     return nullptr;
 }
@@ -291,7 +341,10 @@ int main(int argc, char** argv) {
         return 0;
     }
     DaemonContext context;
-    if (const char* const wrong = parse(argc, argv, context)) return usage(wrong);
+    std::vector<const char*> words;
+    if (const char* const wrong = parse(argc, argv, context, words)) return usage(wrong);
     before_the_start();
-    return daemonize::control(argc, argv, context, body);
+    const int count = static_cast<int>(words.size());
+    words.push_back(nullptr);
+    return daemonize::control(count, words.data(), context, body);
 }
