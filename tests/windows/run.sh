@@ -185,7 +185,9 @@ else
     service_is_stopped_early
     check 'V1 a service that is stopped while it starts'
     forget_service
-    if [ -e "$build/subject32.exe" ] && under_wine 60 "$work/32" "$build/subject32.exe" features; then
+    # By what it prints: wine's status is 0 as well where it cannot run such a program.
+    [ ! -e "$build/subject32.exe" ] || under_wine 60 "$work/32" "$build/subject32.exe" features
+    if grep -q features "$work/32" 2>/dev/null; then
         narrow_lives
         check 'W8 a program of 32 bits: start, signals, stop'
     else
