@@ -4457,7 +4457,8 @@ DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) no
     print_text(stream, whole.c_str());
 }
 
-DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program, const char* text) noexcept {
+DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
+                                 const char* text) noexcept {
     Str line, whole;
     if (!log) return;
     line.set(program, ": ", text);
@@ -4479,7 +4480,8 @@ struct Page {
     char magic[16];
     std::uint64_t nonce;
     std::uint32_t daemon, launcher;  // process numbers
-    std::uint64_t launcher_process;  // a handle in the daemon; all below are handles in the launcher
+    std::uint64_t
+        launcher_process;  // a handle in the daemon; all below are handles in the launcher
     std::uint64_t page, payload, told, lock, streams[3];
     std::uint64_t payload_size;
     std::uint32_t in_job;
@@ -4604,6 +4606,9 @@ DAEMONIZE_LOCAL void pin_module() noexcept {
 }
 
 // ---- Processes, born suspended ----
+// Both kinds of children, the daemon and its daughters, are made here. Suspended, a child runs no
+// code: not the program's, and not that of a library that it loads. The daemon is resumed when it
+// has all that it needs; a daughter never is.
 
 struct Child {
     Handle process, thread;
@@ -4649,12 +4654,11 @@ DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept 
     info.StartupInfo.hStdError = place.inherited[2];
     info.lpAttributeList = attributes;
     wchar_t title[sizeof switch_name / sizeof(wchar_t)];
-    std::wcscpy(title, switch_name);
+    std::memcpy(title, switch_name, sizeof title);
     if (place.inherits) info.StartupInfo.lpTitle = title;
-    const bool listed =
-        !place.inherits ||
-        ::UpdateProcThreadAttribute(attributes, 0, handle_list, place.inherited,
-                                    place.inherits * sizeof(HANDLE), nullptr, nullptr);
+    const bool listed = !place.inherits || ::UpdateProcThreadAttribute(
+                                               attributes, 0, handle_list, place.inherited,
+                                               place.inherits * sizeof(HANDLE), nullptr, nullptr);
     const bool in_job =
         place.job && ::UpdateProcThreadAttribute(attributes, 0, job_list, &place.job,
                                                  sizeof place.job, nullptr, nullptr);
@@ -4697,10 +4701,15 @@ DAEMONIZE_LOCAL Wide quoted_program(const Wide& path) noexcept {
 }
 
 // ---- The PID file: the listener ----
+// Windows has no signals between processes. What every tool there can do to a process is to end it,
+// with a code of its choice: `taskkill`, Task Manager, PowerShell, Python's os.kill(). So the PID
+// file names a process that is there to be ended, the daughter; her exit code is the signal.
+//
+// The listener is a thread of the daemon's. It waits for the daughter's end, puts the next one into
+// the file, and only then tells: between two signals no sender finds nobody, and none is lost. It
+// has the handle of each daughter until the file names the next: as long as a number stands in the
+// file it cannot be another process's. A job ends the daughter with the daemon, however that ends.
 
-// It waits for the daughter's end, puts the next one into the file, then tells. A signal so is never
-// lost, and the file always names a process that lives or whose handle the listener has: its number
-// cannot be anybody else's.
 struct Listener {
     HANDLE file = nullptr;  // of the lock
     Handle job, stop, thread;
@@ -4846,6 +4855,9 @@ static unsigned __stdcall listen(void* argument) {
 DAEMONIZE_LOCAL void stop_listening(PidLock& lock) noexcept {
     Listener* const listener = lock.listener;
     if (!listener) return;
+    ::AcquireSRWLockExclusive(&listener->writing);
+    listener->closed = true;  // a handler that closes the context runs in the listener itself
+    ::ReleaseSRWLockExclusive(&listener->writing);
     ::SetEvent(raw(listener->stop));
     if (listener->thread && listener->thread_id != ::GetCurrentThreadId())
         ::WaitForSingleObject(raw(listener->thread), INFINITE);
@@ -4858,6 +4870,10 @@ DAEMONIZE_LOCAL void end_listener(PidLock& lock) noexcept {
 }
 
 // ---- The PID file ----
+// The lock is the open handle: read and write access, shared for reading alone. With the right to
+// delete, or deletion at its end, every reader of the C runtime's would be refused; with deletion
+// shared anybody could delete the file of a living daemon. A lock on a range of bytes would belong
+// to one process, and could not be handed over without a gap.
 
 static const DWORD share_all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 
@@ -4922,9 +4938,9 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     const DWORD hidden = info.dwFileAttributes & (FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM);
     for (;;) {
         const bool late = deadline.over();
-        Handle file = owned(::CreateFileW(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ,
-                                          nullptr, CREATE_ALWAYS,
-                                          hidden ? hidden : FILE_ATTRIBUTE_NORMAL, nullptr));
+        Handle file =
+            owned(::CreateFileW(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, nullptr,
+                                CREATE_ALWAYS, hidden ? hidden : FILE_ATTRIBUTE_NORMAL, nullptr));
         if (file && ::GetFileInformationByHandle(raw(file), &info)) {
             lock.device = info.dwVolumeSerialNumber;
             lock.inode = index_of(info);
@@ -5164,8 +5180,8 @@ DAEMONIZE_LOCAL Duration age(const Process& process) noexcept {
     ::GetSystemTimeAsFileTime(&time);
     const unsigned long long now = as_number(time), unit = 10000;  // of 100 ns in a millisecond
     if (process.born == 0) return Duration(0);
-    return Duration(now < process.born + unit ? 1
-                                              : static_cast<long long>((now - process.born) / unit));
+    return Duration(
+        now < process.born + unit ? 1 : static_cast<long long>((now - process.born) / unit));
 }
 
 // A parent's number that was used again since belongs to somebody younger.
@@ -5288,9 +5304,8 @@ DAEMONIZE_LOCAL void receive(int signum) noexcept {
 static BOOL WINAPI on_console_event(DWORD event) {
     const bool interrupts = event == CTRL_C_EVENT || event == CTRL_BREAK_EVENT;
     DWORD session = 1;
-    if (event == CTRL_LOGOFF_EVENT &&
-        ::ProcessIdToSessionId(::GetCurrentProcessId(), &session) && session == 0)
-        return TRUE;
+    ::ProcessIdToSessionId(::GetCurrentProcessId(), &session);
+    if (event == CTRL_LOGOFF_EVENT && session == 0) return TRUE;
     if (!deliver(interrupts ? SIGINT : SIGTERM)) return FALSE;
     if (!interrupts) ::Sleep(60000);
     return TRUE;
@@ -5414,6 +5429,10 @@ DAEMONIZE_LOCAL void let_signals_in(const Session&, SignalHold&) noexcept {
 }
 
 // ---- Service manager ----
+// A service is told to stop in a thread of the manager's, must report each step, and must be in the
+// manager's hands 30 seconds after its birth; main() cannot wait for that, for it runs the body. So
+// the dispatcher gets a thread, and main() goes on when that has joined.
+//
 // `sc create NAME binPath= "PROGRAM run ..."`: the verb `run` of control(), started by services.exe,
 // is a service. The manager's functions are in a library that no other program of ours needs.
 
@@ -5508,9 +5527,11 @@ DAEMONIZE_LOCAL void join_services() noexcept {
     service.joined = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
     service.ended = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
     pin_module();
-    const Handle thread(static_cast<std::intptr_t>(
-        ::_beginthreadex(nullptr, 0, dispatch_service, nullptr, 0, nullptr)));
+    const std::uintptr_t thread =
+        ::_beginthreadex(nullptr, 0, dispatch_service, nullptr, 0, nullptr);
+    if (thread == 0) return;
     ::WaitForSingleObject(service.joined, 30000);
+    ::CloseHandle(reinterpret_cast<HANDLE>(thread));
 }
 
 enum class Moment { ready, stopping, reloading, reloaded, alive, launched };
@@ -5637,8 +5658,7 @@ DAEMONIZE_LOCAL bool is_file_name(const char* name) noexcept {
 
 DAEMONIZE_LOCAL bool state_directory(const char* program, Str& out, Fault& fault) noexcept {
     const Wide directory = variable(L"LOCALAPPDATA");
-    if (!is_file_name(program))
-        return invalid(fault, "program", "not a file name: %q", program);
+    if (!is_file_name(program)) return invalid(fault, "program", "not a file name: %q", program);
     if (directory.size() == 0)
         return fail(fault, -ERROR_PATH_NOT_FOUND,
                     "cannot find the directory of this user: LOCALAPPDATA is not set");
@@ -5680,9 +5700,9 @@ DAEMONIZE_LOCAL bool put_stream(const Handle& file, int which, Fault& fault) noe
     Handle keeper = owned(copy);
     const int fd = keeper ? ::_open_osfhandle(keeper.get(), _O_BINARY) : -1;
     if (fd != -1) keeper.release();  // the descriptor's from here on
-    const bool done = fd != -1 && ::_dup2(fd, which) == 0 &&
-                      ::SetStdHandle(standard_handle(which),
-                                     reinterpret_cast<HANDLE>(::_get_osfhandle(which)));
+    const bool done =
+        fd != -1 && ::_dup2(fd, which) == 0 &&
+        ::SetStdHandle(standard_handle(which), reinterpret_cast<HANDLE>(::_get_osfhandle(which)));
     if (fd != -1) ::_close(fd);
     if (!done) ::SetLastError(ERROR_TOO_MANY_OPEN_FILES);
     return done || refused(fault, "cannot set up descriptor %d", which);
@@ -5728,6 +5748,21 @@ DAEMONIZE_LOCAL Handle inheritable_null() noexcept {
 }
 
 // ---- The start: the launcher ----
+//
+//     launcher                                    daemon
+//     takes the lock on the PID file
+//     writes the page: path, reason, handles
+//     makes the daemon, suspended, in a job
+//     of its own that ends with the launcher
+//     gives it a handle to itself; resumes it -->  before main: finds the page, fetches lock, event
+//     waits: answer, end of the daemon, time      main() again, up to the start: streams, daughter
+//                                                 and number into the file, hook, signals, body
+//     verdict: a swap of one word           <--   ready() or fail(): the same swap, then the event
+//     ready: lets the daemon out of the job
+//     else: ends it, waits, removes the file      a daemon that lost the swap ends itself
+//
+// Both hold the lock until the verdict: there is no gap, and a launcher that is killed takes the
+// daemon, and with that the lock, along.
 
 struct Launch {
     Handle job, section, payload, told;
@@ -5795,8 +5830,8 @@ DAEMONIZE_LOCAL bool write_page(const Session& s, Launch& launch) noexcept {
     if (!launch.page || !launch.told) return false;
     Page& page = *launch.page;
     std::memcpy(page.magic, page_magic, sizeof page_magic);
-    std::strncpy(page.path, s.pidfile.c_str(), sizeof page.path - 1);
-    std::strncpy(page.why, s.decision.why, sizeof page.why - 1);
+    std::snprintf(page.path, sizeof page.path, "%s", s.pidfile.c_str());
+    std::snprintf(page.why, sizeof page.why, "%s", s.decision.why);
     page.nonce = make_nonce();
     page.launcher = ::GetCurrentProcessId();
     page.page = as_number(raw(launch.section));
@@ -5813,7 +5848,8 @@ DAEMONIZE_LOCAL void fill_environment(Wide& block, HANDLE shown, std::uint64_t n
         if (!same_name(entry, size, switch_name)) block.add(entry, std::wcslen(entry) + 1);
     });
     char text[48];
-    std::snprintf(text, sizeof text, "=%llx:%llx", static_cast<unsigned long long>(as_number(shown)),
+    std::snprintf(text, sizeof text, "=%llx:%llx",
+                  static_cast<unsigned long long>(as_number(shown)),
                   static_cast<unsigned long long>(nonce));
     block.add(switch_name).add(wide(text).get()).more(2);
 }
@@ -5838,7 +5874,8 @@ DAEMONIZE_LOCAL Wide command_line(const DaemonOptions& o, const Wide& program) n
     Wide line;
     if (!o.replace_arguments) return std::move(line.add(::GetCommandLineW()));
     line = quoted_program(program);
-    for (const std::string& argument : o.arguments) add_argument(line, wide(argument.c_str()).get());
+    for (const std::string& argument : o.arguments)
+        add_argument(line, wide(argument.c_str()).get());
     return line;
 }
 
@@ -5932,8 +5969,7 @@ DAEMONIZE_LOCAL void await_daemon(const Session& s, const Launch& launch,
     bool told_wait = !s.tells_wait;
     for (;;) {
         const bool late = deadline.over();
-        const DWORD limit =
-            limit_of(deadline, launch.words ? 50 : told_wait ? INT_MAX : 1000);
+        const DWORD limit = limit_of(deadline, launch.words ? 50 : told_wait ? INT_MAX : 1000);
         const DWORD ready = ::WaitForMultipleObjects(2, both, FALSE, limit);
         pass_words(launch.words);
         if (ready != WAIT_TIMEOUT || late) return;
@@ -5946,8 +5982,8 @@ DAEMONIZE_LOCAL void await_daemon(const Session& s, const Launch& launch,
 // The swap settles what a time limit and an answer in the same moment would leave open. A report is
 // looked at before it is believed: the daemon may have scribbled over the page. Accepted, the daemon
 // leaves the launcher's deadly job; one that cannot would end with this process.
-DAEMONIZE_LOCAL bool judge_daemon(Session& s, const Launch& launch, Fault& fault,
-                                  const char*& text, std::size_t& size) noexcept {
+DAEMONIZE_LOCAL bool judge_daemon(Session& s, const Launch& launch, Fault& fault, const char*& text,
+                                  std::size_t& size) noexcept {
     static Str words;  // of the daemon
     Page& page = *launch.page;
     const LONG verdict = ::InterlockedCompareExchange(&page.verdict, given_up, awaited);
@@ -5991,8 +6027,8 @@ DAEMONIZE_LOCAL bool judge_daemon(Session& s, const Launch& launch, Fault& fault
 // it so. Nothing is flushed, for nothing is copied, and another thread may sit in getchar() for
 // ever. The end of a daemon that failed is waited for: as long as it lives the file that it has
 // locked cannot be removed.
-DAEMONIZE_LOCAL Role detach(Session& s, SignalHold&, bool& started, Fault& fault,
-                            const char*& text, std::size_t& size) noexcept {
+DAEMONIZE_LOCAL Role detach(Session& s, SignalHold&, bool& started, Fault& fault, const char*& text,
+                            std::size_t& size) noexcept {
     Launch launch;
     const Duration limit = s.context->ready_timeout;
     const Deadline deadline(limit <= Duration(0) ? no_limit : limit);
@@ -6053,8 +6089,10 @@ DAEMONIZE_LOCAL bool set_up_stream(Session& s, int which, Fault& fault) noexcept
     Handle launchers;
     if (which == 2 || target.choice == Stream::keep_choice)
         launchers = owned(fetch(birth.page->streams[which]));
-    return put_stream(launchers ? launchers : target.file ? target.file : s.null_device, which,
-                      fault);
+    return put_stream(launchers     ? launchers
+                      : target.file ? target.file
+                                    : s.null_device,
+                      which, fault);
 }
 
 // prevent_core: no box that waits for a click, of the system's or (abort(), assert()) of the C
@@ -6103,6 +6141,8 @@ DAEMONIZE_LOCAL void explain_system(const Session& s, std::string& out) {
 }
 
 // ---- Words ----
+// main() has its words in the code page of the system, which cannot spell every path; the header
+// takes and gives UTF-8. CommandLineToArgvW would load another library.
 
 // One word off a command line, as the C runtimes and CommandLineToArgvW take it: two backslashes
 // before a quote are one, an odd one makes text of it; two quotes inside quotes are one, as text.
@@ -6124,8 +6164,10 @@ DAEMONIZE_LOCAL bool next_word(const wchar_t*& at, Wide& word, bool is_program) 
         at += backslashes + 1;
         const bool doubled = quoted && !is_program && *at == L'"';
         if (backslashes % 2 == 1 || doubled) word.add(L"\"");
-        if (doubled && backslashes % 2 == 0) ++at;
-        else if (backslashes % 2 == 0) quoted = !quoted;
+        if (doubled && backslashes % 2 == 0)
+            ++at;
+        else if (backslashes % 2 == 0)
+            quoted = !quoted;
     }
     return true;
 }
@@ -6154,8 +6196,8 @@ DAEMONIZE_LOCAL const char* word_at(const char* const* argv, int index, Str& roo
         if (widen(argv[index], word)) return argv[index];
         const int size = ::MultiByteToWideChar(CP_ACP, 0, argv[index], -1, nullptr, 0);
         word.cut(0);
-        ::MultiByteToWideChar(CP_ACP, 0, argv[index], -1,
-                              word.more(static_cast<std::size_t>(size)), size);
+        ::MultiByteToWideChar(CP_ACP, 0, argv[index], -1, word.more(static_cast<std::size_t>(size)),
+                              size);
     }
     narrow(word.get(), room);
     return room.c_str();
