@@ -4271,6 +4271,7 @@ Wide grown(F call) noexcept {
     return out;
 }
 
+// Not argv[0], which is what the caller made of it.
 DAEMONIZE_LOCAL Wide own_path() noexcept {
     return grown([](wchar_t* out, DWORD size) { return ::GetModuleFileNameW(nullptr, out, size); });
 }
@@ -4296,6 +4297,7 @@ void each_variable(F visit) noexcept {
     if (block) ::FreeEnvironmentStringsW(block);
 }
 
+// The system ends its messages with a full stop and a line end; here they end a line of ours.
 DAEMONIZE_LOCAL void put_message(Text& out, DWORD code) noexcept {
     wchar_t text[512];
     const DWORD flags = FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS;
@@ -4375,6 +4377,7 @@ DAEMONIZE_LOCAL bool refused(Fault& fault, const char* form, Arg a = Arg(),
 
 // ---- Small tools ----
 
+// GetTickCount64() moves in steps of 16 ms: a wait of 5 would be none, or three.
 long long Deadline::now() noexcept {
     LARGE_INTEGER count, second;
     ::QueryPerformanceCounter(&count);
@@ -4421,6 +4424,7 @@ DAEMONIZE_LOCAL DWORD standard_handle(int which) noexcept {
     return which == 0 ? STD_INPUT_HANDLE : which == 1 ? STD_OUTPUT_HANDLE : STD_ERROR_HANDLE;
 }
 
+// NUL is a character device as well; only a console has a mode.
 DAEMONIZE_LOCAL bool is_terminal(int stream) noexcept {
     DWORD mode = 0;
     const HANDLE handle = ::GetStdHandle(standard_handle(stream));
@@ -4449,6 +4453,7 @@ DAEMONIZE_LOCAL void print_text(int stream, const char* text) noexcept {
         ::WriteConsoleW(out, shown.get(), static_cast<DWORD>(shown.size()), &written, nullptr);
 }
 
+// One write for one line: lines of several processes do not mix.
 DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) noexcept {
     Str line, whole;
     std::fflush(stdout);  // after what stdio holds
@@ -4473,9 +4478,10 @@ static const char page_magic[16] = "daemonize page2";
 static const wchar_t switch_name[] = L"DAEMONIZE_RELAUNCH";
 
 // What launcher and daemon have in common until the verdict. The daemon inherits a handle that can
-// only read it: a foreign child of another thread inherits that, too, and learns numbers that are of
-// no use to it. Everything else, and the right to write, is fetched out of the launcher, so that a
-// suspended or orphaned daemon holds no lock. The payload may be a password: a section of its own.
+// only read it: a foreign child of another thread inherits that, too, and learns numbers that are
+// of no use to it. Everything else, and the right to write, is fetched out of the launcher, so that
+// a suspended or orphaned daemon holds no lock. The payload may be a password: a section of its
+// own.
 struct Page {
     char magic[16];
     std::uint64_t nonce;
@@ -4550,8 +4556,8 @@ DAEMONIZE_LOCAL bool find_launcher(const wchar_t* text) noexcept {
 
 // The look. A daemon whose launcher is gone has nothing to fetch from: it ends without a word. One
 // that does not know its switch any more (a constructor that ran before spoiled the environment)
-// must not start once more, or each generation would start the next: that it was started as a daemon
-// stands in its title, too, which no child inherits.
+// must not start once more, or each generation would start the next: that it was started as a
+// daemon stands in its title, too, which no child inherits.
 DAEMONIZE_LOCAL void look_at_birth() noexcept {
     if (birth.asked) return;
     birth.asked = true;
@@ -4628,6 +4634,7 @@ struct Birthplace {
     DWORD inherits = 0;
 };
 
+// Before Windows 8 a process has one job at most: what holds the child already is not ours.
 DAEMONIZE_LOCAL bool put_in_job(const Birthplace& place, HANDLE process) noexcept {
     if (!place.job || ::AssignProcessToJobObject(place.job, process) || !place.needs_job)
         return true;
@@ -4679,6 +4686,7 @@ DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept 
     return in_job || put_in_job(place, made.hProcess);
 }
 
+// The new limits take the place of all that were there.
 DAEMONIZE_LOCAL bool limit_job(HANDLE job, DWORD flags) noexcept {
     JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits;
     std::memset(&limits, 0, sizeof limits);
@@ -4729,14 +4737,15 @@ struct PidLock {
 };
 static std::atomic<PidLock*> terminable(nullptr);  // of the daemon, for `terminate`
 
+// The launcher has the file open, too, but has not entered itself: it removes nothing as its own.
 DAEMONIZE_LOCAL bool is_entered(const PidLock& lock) noexcept {
     return lock.file && lock.owner.load() == self();
 }
 DAEMONIZE_LOCAL std::intptr_t lock_handle(const PidLock& lock) noexcept { return lock.file.get(); }
 
-// What it means that the daughter ended with `code`. 0, 1 and -1 are what Task Manager, taskkill and
-// PowerShell give: an order to end. Cygwin's kill gives n << 8, that of Git for Windows 128 + n; of
-// these 1 is SIGHUP, a reload. 6 is SIGABRT elsewhere. no_signal: nobody is meant.
+// What it means that the daughter ended with `code`. 0, 1 and -1 are what Task Manager, taskkill
+// and PowerShell give: an order to end. Cygwin's kill gives n << 8, that of Git for Windows 128 +
+// n; of these 1 is SIGHUP, a reload. 6 is SIGABRT elsewhere. no_signal: nobody is meant.
 DAEMONIZE_LOCAL int signal_of_exit_code(unsigned long code) noexcept {
     const unsigned long control_c_exit = 0xC000013AUL, minus_one = 0xFFFFFFFFUL;
     if (code <= 1 || code == control_c_exit || code == minus_one) return SIGINT;
@@ -4777,9 +4786,9 @@ DAEMONIZE_LOCAL bool make_daughter(const Listener& listener, Child& child) noexc
     return create_suspended(place, child);
 }
 
-// The old daughter's handles go to the caller, who closes them when he has told of the signal. While
-// the file cannot be written (its share is gone, a reader has locked its bytes) no process is made
-// for it again and again: the next one is kept.
+// The old daughter's handles go to the caller, who closes them when he has told of the signal.
+// While the file cannot be written (its share is gone, a reader has locked its bytes) no process is
+// made for it again and again: the next one is kept.
 DAEMONIZE_LOCAL bool replace_daughter(Listener& listener, Child& old) noexcept {
     Child next = std::move(listener.spare);
     if ((!next.process || has_ended(raw(next.process))) && !make_daughter(listener, next))
@@ -4919,10 +4928,10 @@ DAEMONIZE_LOCAL bool is_being_deleted(const wchar_t* name) noexcept {
     return search != INVALID_HANDLE_VALUE;
 }
 
-// The handle lets nobody else write, rename or delete the file, lets everybody read it, and whatever
-// ends this process closes it. CREATE_ALWAYS empties the file in the same call: locked with a number
-// is a daemon, locked and empty a start; a number from before under a fresh lock let a signal end a
-// stranger. A hidden file is refused by that call unless it is told that it is one.
+// The handle lets nobody else write, rename or delete the file, lets everybody read it, and
+// whatever ends this process closes it. CREATE_ALWAYS empties the file in the same call: locked
+// with a number is a daemon, locked and empty a start; a number from before under a fresh lock let
+// a signal end a stranger. A hidden file is refused by that call unless it is told that it is one.
 DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     const char* const path = lock.path.c_str();
     const Wide name = wide_path(path);
@@ -5007,6 +5016,7 @@ DAEMONIZE_LOCAL void empty_and_remove(Handle& file, const wchar_t* name) noexcep
     }
 }
 
+// The file goes before the daughter does: a number that nobody has any more stands in no file.
 DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
     if (!lock.file || (own && !is_entered(lock))) return;
     stop_listening(lock);
@@ -5015,6 +5025,7 @@ DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
     lock.owner.store(0);
 }
 
+// In the launcher of a daemon that is ready: the daemon has a handle of its own by then.
 DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept {
     stop_listening(lock);
     lock.file.close();
@@ -5097,6 +5108,7 @@ DAEMONIZE_LOCAL bool find_entry(long pid, PROCESSENTRY32W& entry) noexcept {
     return more != FALSE;
 }
 
+// The parent's number, which is never updated: it may be gone, and the number another's.
 DAEMONIZE_LOCAL long parent_of(long pid) noexcept {
     PROCESSENTRY32W entry;
     return find_entry(pid, entry) ? static_cast<long>(entry.th32ParentProcessID) : 0;
@@ -5157,6 +5169,7 @@ DAEMONIZE_LOCAL Sent ask_to_end(const Process& named, int signum) noexcept {
     return send_signal(named, signum);
 }
 
+// The daemon itself, not its daughter: no handler hears of it. Its job ends the daughter.
 DAEMONIZE_LOCAL bool end_process(const Process& process) noexcept {
     return process.handle && ::TerminateProcess(raw(process.handle), 9) != 0;
 }
@@ -5231,6 +5244,7 @@ DAEMONIZE_LOCAL bool is_catchable(int signum) noexcept {
     return is_sendable(signum);
 }
 
+// The others mean nothing to Windows, and what nobody has asked for is ignored.
 DAEMONIZE_LOCAL bool ends_by_default(int signum) noexcept {
     for (const int fatal : {SIGINT, SIGTERM, SIGABRT, SIGBREAK, kill_signal})
         if (signum == fatal) return true;
@@ -5262,9 +5276,9 @@ DAEMONIZE_LOCAL void tell_end(int status) noexcept;
     end_by(signum);
 }
 
-// A handler that the program gave to std::signal() goes before what the daemon does by itself. It is
-// asked for by setting another, for not every C runtime tells; and as C has it the default is back
-// before it runs.
+// A handler that the program gave to std::signal() goes before what the daemon does by itself. It
+// is asked for by setting another, for not every C runtime tells; and as C has it the default is
+// back before it runs.
 DAEMONIZE_LOCAL bool run_c_handler(int signum) noexcept {
     if (!ends_by_default(signum) || signum == kill_signal) return false;
     const auto handler = std::signal(signum, SIG_IGN);
@@ -5298,9 +5312,9 @@ DAEMONIZE_LOCAL void receive(int signum) noexcept {
     if (!deliver(signum) && ends_by_default(signum)) end_by(signum);
 }
 
-// Closing the window, logging off and shutting down end the process when this returns: the time that
-// Windows grants is the program's. Services, in session 0, are told of anybody's log-off: no reason
-// to end.
+// Closing the window, logging off and shutting down end the process when this returns: the time
+// that Windows grants is the program's. Services, in session 0, are told of anybody's log-off: no
+// reason to end.
 static BOOL WINAPI on_console_event(DWORD event) {
     const bool interrupts = event == CTRL_C_EVENT || event == CTRL_BREAK_EVENT;
     DWORD session = 1;
@@ -5363,6 +5377,8 @@ DAEMONIZE_LOCAL bool capture(int signum, const void* owner, Fault& fault) noexce
     return true;
 }
 
+// The console's events are taken with the first signal that is: a program that handles none keeps
+// the system's own way.
 DAEMONIZE_LOCAL bool route(int signum, Route wanted, Fault&) noexcept {
     static const BOOL watched = ::SetConsoleCtrlHandler(on_console_event, TRUE);
     if (watched) pin_module();
@@ -5371,6 +5387,7 @@ DAEMONIZE_LOCAL bool route(int signum, Route wanted, Fault&) noexcept {
     return true;
 }
 
+// What the start or signal_map asks for: at once, or once no SignalHandler has the signal.
 DAEMONIZE_LOCAL bool route_below(int signum, Route wanted, Fault& fault) noexcept {
     {
         const SignalsLocked guard;
@@ -5380,6 +5397,7 @@ DAEMONIZE_LOCAL bool route_below(int signum, Route wanted, Fault& fault) noexcep
     return route(signum, wanted, fault);
 }
 
+// signal_map's count is for the next SignalHandler; what else was not waited for is dropped.
 DAEMONIZE_LOCAL void release(int signum, const void* owner) noexcept {
     const SignalsLocked guard;
     CapturedSignal& captured = signals[signum];
@@ -5388,6 +5406,8 @@ DAEMONIZE_LOCAL void release(int signum, const void* owner) noexcept {
     if (captured.below != Route::count) captured.count = 0;
 }
 
+// Until the wake is rung or `input` (-1: none) is signalled. `only_input`: the wake is rung for
+// another SignalHandler, and would be so for as long as that does not wait.
 enum class Woken { by_signal, by_input, by_time, broken };
 DAEMONIZE_LOCAL Woken await_wake(std::intptr_t input, const Deadline& deadline,
                                  bool only_input) noexcept {
@@ -5406,6 +5426,7 @@ DAEMONIZE_LOCAL Woken await_wake(std::intptr_t input, const Deadline& deadline,
 
 DAEMONIZE_LOCAL bool terminal_is_gone() noexcept { return false; }  // a console event says so
 
+// SIGBREAK is Ctrl-Break of the C runtime's, and what a careless os.kill(pid, 21) sends.
 DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcept {
     terminable.store(s.lock);
     for (const int signum : {SIGTERM, SIGINT, SIGBREAK})
@@ -5433,8 +5454,8 @@ DAEMONIZE_LOCAL void let_signals_in(const Session&, SignalHold&) noexcept {
 // manager's hands 30 seconds after its birth; main() cannot wait for that, for it runs the body. So
 // the dispatcher gets a thread, and main() goes on when that has joined.
 //
-// `sc create NAME binPath= "PROGRAM run ..."`: the verb `run` of control(), started by services.exe,
-// is a service. The manager's functions are in a library that no other program of ours needs.
+// `sc create NAME binPath= "PROGRAM run ..."`: the verb `run` of control(), with services.exe as its
+// parent, is a service. The manager's functions are in a library that nothing else here needs.
 
 static struct Service {
     SERVICE_STATUS_HANDLE handle;
@@ -5507,6 +5528,7 @@ static unsigned __stdcall dispatch_service(void*) {
     return 0;
 }
 
+// By memcpy: a cast between kinds of function pointers is what MSVC warns of.
 template <class F>
 bool find_function(HMODULE library, const char* name, F& function) noexcept {
     const FARPROC found = library ? ::GetProcAddress(library, name) : nullptr;
@@ -5514,6 +5536,8 @@ bool find_function(HMODULE library, const char* name, F& function) noexcept {
     return found != nullptr;
 }
 
+// Only a child of services.exe joins: elsewhere the dispatcher would take a while to find out that
+// there is no manager, and `run` in a console is not to wait.
 DAEMONIZE_LOCAL void join_services() noexcept {
     PROCESSENTRY32W parent;
     if (service.joined || !find_entry(parent_of(self()), parent) ||
@@ -5558,6 +5582,7 @@ DAEMONIZE_LOCAL Duration manager_watchdog() noexcept { return no_limit; }
 
 // ---- Before the start ----
 
+// What Windows has no such thing as, by name: set all the same it is an error, never silence.
 DAEMONIZE_LOCAL const char* unsupported_option(const DaemonOptions& o) noexcept {
     bool descriptors = false;
     for (const Stream* stream : {&o.standard_input, &o.standard_output, &o.standard_error})
@@ -5611,9 +5636,9 @@ DAEMONIZE_LOCAL bool resolve(Session& s, Fault& fault) noexcept {
 }
 
 // Other threads stay where they are: the daemon is another run of the program. What that cannot do
-// is refused here. A console is one session's: the daemon has another, hidden one, and no way to its
-// caller's. A daemon that comes by another PID file than its launcher has locked (another clock,
-// other arguments) could never be found.
+// is refused here. A console is one session's: the daemon has another, hidden one, and no way to
+// its caller's. A daemon that comes by another PID file than its launcher has locked (another
+// clock, other arguments) could never be found.
 DAEMONIZE_LOCAL bool check_threads(const Session& s, Fault& fault) noexcept {
     static const char* const names[] = {"standard_input", "standard_output", "standard_error"};
     if (birth.lost)
@@ -5631,6 +5656,7 @@ DAEMONIZE_LOCAL bool check_threads(const Session& s, Fault& fault) noexcept {
                            s.pidfile.c_str(), birth.page->path);
 }
 
+// "C:name" is meant from the directory of that drive, which the system alone knows.
 DAEMONIZE_LOCAL bool make_absolute(const char* path, Str& out, Fault& fault) noexcept {
     Wide name;
     if (!widen(path, name))
@@ -5656,6 +5682,8 @@ DAEMONIZE_LOCAL bool is_file_name(const char* name) noexcept {
     return true;
 }
 
+// The user's own by its access list; what other users can write to (%ProgramData%) is not for PID
+// files: through one others could be stopped.
 DAEMONIZE_LOCAL bool state_directory(const char* program, Str& out, Fault& fault) noexcept {
     const Wide directory = variable(L"LOCALAPPDATA");
     if (!is_file_name(program)) return invalid(fault, "program", "not a file name: %q", program);
@@ -5740,6 +5768,8 @@ DAEMONIZE_LOCAL bool reopen(const Session& s, int which, Fault& fault) noexcept 
            put_stream(file, which, fault);
 }
 
+// A process without standard handles has dead FILE objects, which no descriptor revives: the daemon
+// is born with NUL on all three, and its C runtime with them.
 DAEMONIZE_LOCAL Handle inheritable_null() noexcept {
     SECURITY_ATTRIBUTES inherit = {sizeof inherit, nullptr, TRUE};
     return owned(::CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE,
@@ -5793,6 +5823,7 @@ DAEMONIZE_LOCAL Handle make_section(std::uint64_t size) noexcept {
                                       nullptr));
 }
 
+// Never in a file, and not in the environment: it may be a secret.
 DAEMONIZE_LOCAL bool copy_payload(Launch& launch, const std::string& payload) noexcept {
     if (payload.empty()) return true;
     launch.payload = make_section(payload.size());
@@ -5841,8 +5872,8 @@ DAEMONIZE_LOCAL bool write_page(const Session& s, Launch& launch) noexcept {
     return copy_payload(launch, s.context->payload);
 }
 
-// This program's variables, with the switch for the daemon alone; in whatever case somebody else has
-// set a variable of its name: the system would find that one first.
+// This program's variables, with the switch for the daemon alone; in whatever case somebody else
+// has set a variable of its name: the system would find that one first.
 DAEMONIZE_LOCAL void fill_environment(Wide& block, HANDLE shown, std::uint64_t nonce) noexcept {
     each_variable([&block](const wchar_t* entry, std::size_t size) {
         if (!same_name(entry, size, switch_name)) block.add(entry, std::wcslen(entry) + 1);
@@ -5870,6 +5901,7 @@ DAEMONIZE_LOCAL void add_argument(Wide& line, const wchar_t* text) noexcept {
     line.add(plain ? L"" : L"\"");
 }
 
+// The launcher's own to the letter: taken apart and put together again it might be another.
 DAEMONIZE_LOCAL Wide command_line(const DaemonOptions& o, const Wide& program) noexcept {
     Wide line;
     if (!o.replace_arguments) return std::move(line.add(::GetCommandLineW()));
@@ -5980,8 +6012,8 @@ DAEMONIZE_LOCAL void await_daemon(const Session& s, const Launch& launch,
 }
 
 // The swap settles what a time limit and an answer in the same moment would leave open. A report is
-// looked at before it is believed: the daemon may have scribbled over the page. Accepted, the daemon
-// leaves the launcher's deadly job; one that cannot would end with this process.
+// looked at before it is believed: the daemon may have scribbled over the page. Accepted, the
+// daemon leaves the launcher's deadly job; one that cannot would end with this process.
 DAEMONIZE_LOCAL bool judge_daemon(Session& s, const Launch& launch, Fault& fault, const char*& text,
                                   std::size_t& size) noexcept {
     static Str words;  // of the daemon
@@ -6054,6 +6086,7 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold&, bool& started, Fault& fault
 
 // ---- The start: the daemon ----
 
+// Once: a second context of the daemon's is not born.
 DAEMONIZE_LOCAL bool adopt_birth(Session& s) noexcept {
     look_at_birth();
     if (!birth.is_daemon || birth.taken) return false;
@@ -6124,6 +6157,7 @@ DAEMONIZE_LOCAL bool is_kept_variable(const Session& s, const wchar_t* name,
     return *name == L'=';  // the directories of the drives
 }
 
+// A directory that is a process's own cannot be removed: it is left as early as that is possible.
 DAEMONIZE_LOCAL bool settle_in(Session& s, Fault& fault) noexcept {
     const char* const directory = s.directory.c_str();
     if (*directory && !::SetCurrentDirectoryW(wide(directory).get()))
@@ -6172,8 +6206,8 @@ DAEMONIZE_LOCAL bool next_word(const wchar_t*& at, Wide& word, bool is_program) 
     return true;
 }
 
-// Whether `given` is what the C runtime made of `word` in the code page of the system, in which what
-// it cannot spell is a '?'.
+// Whether `given` is what the C runtime made of `word` in the code page of the system, in which
+// what it cannot spell is a '?'.
 DAEMONIZE_LOCAL bool is_same_word(const Wide& word, const char* given) noexcept {
     const int size = ::WideCharToMultiByte(CP_ACP, 0, word.get(), -1, nullptr, 0, nullptr, nullptr);
     char* const spelled = static_cast<char*>(std::calloc(static_cast<std::size_t>(size) + 1, 1));
@@ -6184,9 +6218,9 @@ DAEMONIZE_LOCAL bool is_same_word(const Wide& word, const char* given) noexcept 
     return same;
 }
 
-// A word of main()'s in UTF-8. It is looked up in the command line, which loses nothing. One that is
-// not there (the program's own, a pattern that the C runtime expanded) is taken for UTF-8 where it
-// can be, else for the system's code page.
+// A word of main()'s in UTF-8. It is looked up in the command line, which loses nothing. One that
+// is not there (the program's own, a pattern that the C runtime expanded) is taken for UTF-8 where
+// it can be, else for the system's code page.
 DAEMONIZE_LOCAL const char* word_at(const char* const* argv, int index, Str& room) noexcept {
     const wchar_t* at = ::GetCommandLineW();
     Wide word;
