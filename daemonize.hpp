@@ -1527,14 +1527,20 @@ private:
 };
 
 // A reader that has gone (`start | true`) must not turn the status into 141.
+// One line, whatever the program is called.
+DAEMONIZE_LOCAL void write_line(int fd, const char* program, const char* text) noexcept {
+    Text shown;
+    Str line, whole;
+    for (; *program; ++program) put_shown(shown, *program, "");
+    line.set(shown.c_str(), shown.is_empty() ? "" : ": ", text);
+    whole.set(line.c_str(), "\n");
+    write_all(fd, whole.c_str(), std::strlen(whole.c_str()));
+}
+
 DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) noexcept {
     const WithoutSignal muffled(SIGPIPE);
     std::fflush(stdout);  // after what stdio holds
-    Str line;
-    line.set(program, *program ? ": " : "", text);
-    Str whole;
-    whole.set(line.c_str(), "\n");
-    write_all(stream, whole.c_str(), std::strlen(whole.c_str()));
+    write_line(stream, program, text);
 }
 
 // ---- Facts about processes ----
@@ -1884,6 +1890,7 @@ static struct Inheritance {
     bool taken;
     unsigned long long ignored, blocked;  // bit n - 1: signal n
     long threads;                         // more than 1: those of an emulator
+    bool told_end;                        // the system tells where its table of files ends
     int end;                              // descriptors below were looked at
     unsigned char* open;                  // one for each
     unsigned char few[256];
@@ -1956,6 +1963,7 @@ DAEMONIZE_LOCAL void look_at_inheritance() noexcept {
     if (DAEMONIZE_LINUX) read_small("/proc/self/status", status, sizeof status);
     look_at_signals(status);
     in.threads = count_threads();
+    in.told_end = *status != '\0';
     in.end = descriptor_end(status);
     const std::size_t size = static_cast<std::size_t>(in.end);
     in.open = size <= sizeof in.few ? in.few : static_cast<unsigned char*>(std::calloc(size, 1));
@@ -2095,7 +2103,9 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
             return true;
         }
         uid_t owner = 0;
-        if (!read_link(way.directory.fd(), way.leaf, target, owner) || ++links > 40)
+        const bool too_many = ++links > 40;
+        if (too_many) errno = ELOOP;
+        if (too_many || !read_link(way.directory.fd(), way.leaf, target, owner))
             return refused(fault, "%s %p", step, path);
         if (owner != 0 && owner != ::geteuid())
             return refused_way(fault, step, path, "somebody else's symbolic link leads there");
@@ -2478,6 +2488,7 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
                                         O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     struct stat opened;
     if (!file || ::fstat(file.fd(), &opened) != 0) {
+        if (errno == ELOOP) return refused_way(fault, "cannot read", path, "it is a symbolic link");
         if (errno != ENOENT) return refused(fault, "cannot read %p", path);
         view = PidFileView();
         return true;
@@ -2826,9 +2837,14 @@ DAEMONIZE_LOCAL bool make_directories(const char* path, mode_t mode, Fault& faul
     for (const char* at = std::strchr(path + 1, '/');; at = std::strchr(at + 1, '/')) {
         part.set(path);
         if (at) const_cast<char*>(part.c_str())[at - path] = '\0';
+        struct stat st;
         // A part that may not be made may be there all the same, behind a read-only mount.
-        if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-            return refused(fault, "cannot make directory %p", part.c_str());
+        if (::mkdir(part.c_str(), mode) != 0) {
+            const int cause = errno;
+            const bool there = ::stat(part.c_str(), &st) == 0;
+            errno = cause;
+            if (!there) return refused(fault, "cannot make directory %p", part.c_str());
+        }
         if (!at) return true;
     }
 }
@@ -2884,6 +2900,10 @@ DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
     if (!slash || slash == path.c_str()) return true;
     *slash = '\0';
     if (!open_way("cannot make directory", path.c_str(), false, way, fault)) return false;
+    struct stat st;
+    const bool seen = ::fstat(way.directory.fd(), &st) == 0;
+    const char* const why = seen ? distrust_directory(st, false, way) : nullptr;
+    if (why) return refused_way(fault, "cannot make directory", path.c_str(), why);
     if (::mkdirat(way.directory.fd(), way.leaf, 0755) != 0)
         return errno == EEXIST || refused(fault, "cannot make directory %p", path.c_str());
     // Whatever the umask. By descriptor: the name could be another's by now.
@@ -3095,11 +3115,7 @@ DAEMONIZE_LOCAL bool make_moved_logs(Session& s, Fault& fault) noexcept {
 }
 
 DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program, const char* text) noexcept {
-    Str line, whole;
-    if (!log) return;
-    line.set(program, ": ", text);
-    whole.set(line.c_str(), "\n");
-    write_all(log.fd(), whole.c_str(), std::strlen(whole.c_str()));
+    if (log) write_line(log.fd(), program, text);
 }
 
 // ---- Descriptors that the daemon does not keep ----
@@ -3160,7 +3176,9 @@ DAEMONIZE_LOCAL const char* close_inherited(const KeptDescriptors& keep) noexcep
             first = -1;
         }
     }
-    return "those that were open when the program began";
+    return inheritance.told_end
+               ? "those that were open when the program began"
+               : "those below min(limit, 65536) that were open when the program began";
 }
 
 // The gaps between those kept, at a cost that grows with what is open, not with the limit.
@@ -3466,7 +3484,7 @@ DAEMONIZE_LOCAL bool terminal_is_gone() noexcept {
 // What the program itself has said about a signal stays; what its starter ignored is undone.
 DAEMONIZE_LOCAL bool is_programs_own(int signum) noexcept {
     struct sigaction action;
-    if (::sigaction(signum, nullptr, &action) != 0) return true;
+    if (::sigaction(signum, nullptr, &action) != 0) return false;  // to set it will say why
     if ((action.sa_flags & SA_SIGINFO) || (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN))
         return !is_ours(action, Route::count);
     return action.sa_handler == SIG_IGN && !has_signal(inheritance.ignored, signum);
@@ -4453,22 +4471,28 @@ DAEMONIZE_LOCAL void print_text(int stream, const char* text) noexcept {
         ::WriteConsoleW(out, shown.get(), static_cast<DWORD>(shown.size()), &written, nullptr);
 }
 
-// One write for one line: lines of several processes do not mix.
+// One line, whatever the program is called, and by one write: those of several processes do not mix.
+DAEMONIZE_LOCAL void make_line(Str& out, const char* program, const char* text,
+                               const char* end) noexcept {
+    Text shown;
+    Str line;
+    for (; *program; ++program) put_shown(shown, *program, "");
+    line.set(shown.c_str(), shown.is_empty() ? "" : ": ", text);
+    out.set(line.c_str(), end);
+}
+
 DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) noexcept {
-    Str line, whole;
+    Str line;
     std::fflush(stdout);  // after what stdio holds
-    line.set(program, *program ? ": " : "", text);
-    whole.set(line.c_str(), is_terminal(stream) ? "\r\n" : "\n");
-    print_text(stream, whole.c_str());
+    make_line(line, program, text, is_terminal(stream) ? "\r\n" : "\n");
+    print_text(stream, line.c_str());
 }
 
 DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
                                  const char* text) noexcept {
-    Str line, whole;
-    if (!log) return;
-    line.set(program, ": ", text);
-    whole.set(line.c_str(), "\n");
-    write_all(raw(log), whole.c_str(), std::strlen(whole.c_str()));
+    Str line;
+    make_line(line, program, text, "\n");
+    if (log) write_all(raw(log), line.c_str(), std::strlen(line.c_str()));
 }
 
 // ---- Who this process was born as: a look before main() ----
@@ -6387,6 +6411,7 @@ DAEMONIZE_LOCAL bool acquire(PidLock& lock, Duration wait, SignalHold& hold, Fau
         hold.take();
         const Attempt attempt = take_lock(lock, fault);
         if (attempt == Attempt::got) return true;
+        lock.directory.close();
         hold.give();
         PidFileView view;
         if (attempt == Attempt::failed) {
@@ -8054,8 +8079,10 @@ DAEMONIZE_SMALL int control(int argc, const char* const* argv, DaemonContext& co
             const std::function<int(DaemonContext&)>& body) {
     using namespace detail;
     Session& s = Session::of(context);
-    s.called.set(!context.program_name.empty() ? context.program_name.c_str()
-                                               : called_name(argc > 0 ? argv[0] : nullptr));
+    const char* const name = !context.program_name.empty()
+                                 ? context.program_name.c_str()
+                                 : called_name(argc > 0 ? argv[0] : nullptr);
+    set_shown(s.called, name, std::strlen(name));
     Control control{context, body, s.called.c_str(), false};
     if (was_relaunched()) return control.start(Detach::yes, true);  // whatever the verb was
     Verb verb = Verb::none;
