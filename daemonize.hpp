@@ -4752,9 +4752,10 @@ struct Listener {
 };
 
 struct PidLock {
-    Str path;         // absolute
-    int mode = 0644;  // not used here
-    Handle file;      // open: that is the lock
+    Str path;          // absolute
+    int mode = 0644;   // not used here, nor is
+    Handle directory;  // that
+    Handle file;       // open: that is the lock
     unsigned long long device = 0, inode = 0;
     std::atomic<long> owner{0};  // the process that has entered itself; 0: none yet
     Listener* listener = nullptr;
