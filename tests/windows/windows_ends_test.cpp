@@ -242,6 +242,23 @@ TEST_CASE("W7 until ready() standard error reaches a launcher on a console, too"
     CHECK(contains(slow.err, "muttered"));
 }
 
+TEST_CASE("W7 on a console that is one: what the daemon mutters, and why it failed") {
+    Victim victim;
+    // A moment for the reader to come before the launcher, and the console with it, is gone.
+    const std::string words = program("victim") + " mode=console pidfile=" + victim.pidfile +
+                              " log=" + victim.log + " mutter=1 delay=500";
+    const Outcome started = run(Launch(words));
+    INFO(started.text());
+    CHECK(contains(started.out,
+                   "console=0 muttered gr\xc3\xbc\xc3\x9f"
+                   "e"));
+    stop_it(victim);
+    const Outcome failed = run(Launch(words + " fail=why"));
+    INFO(failed.text());
+    CHECK(contains(failed.out, "console=7 muttered"));
+    CHECK(contains(failed.out, "e: why"));
+}
+
 TEST_CASE("W7 a daemon on a console's pipe goes on when its launcher is gone") {
     Victim victim;
     check_started(victim, victim.start("mutter=1 console=1 grandchild=1"));
