@@ -19,7 +19,7 @@ trap 'exit 130' INT TERM HUP
 
 runs_here() {
     if [ -e /proc/self/cmdline ]; then
-        tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF "$pidfile"
+        { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null | grep -qF "$pidfile"
     else
         ps -o args= -p "$1" | grep -qF "$pidfile"
     fi
