@@ -226,6 +226,7 @@ TEST_CASE("Section 7: NOTIFY_SOCKET before systemd 248: the manager's own child,
     Manager manager(inherited.daemon.dir / "notify");
     inherited.launch.environment.push_back({"NOTIFY_SOCKET", manager.name()});
     CHECK(inherited.decides() == "daemon");
+    CHECK(manager.hears("MAINPID="));  // whoever listens there is told of the daemon
     NEEDS_MOUNTS();
     CHECK(decides_under("systemd", "NOTIFY_SOCKET=" + manager.name()) == "foreground");
     // POSIX does not tell the name of process 1.
@@ -366,6 +367,11 @@ TEST_CASE("Section 7: explain() names the evidence") {
 
 namespace {
 
+void be_the_service_with_watchdog() {
+    set_pid("SYSTEMD_EXEC_PID");
+    set_pid("WATCHDOG_PID");
+}
+
 struct Service {
     explicit Service(const std::string& kind = "path")
         : manager(kind == "path" ? dir / "notify" : "@daemonize-test-" + std::to_string(getpid())) {
@@ -409,10 +415,7 @@ TEST_CASE("V1 the variables are unset for children") {
         service.launch({"open", "environment=NOTIFY_SOCKET", "environment=WATCHDOG_USEC",
                         "environment=WATCHDOG_PID", "notify=STATUS=still heard"});
     launch.environment.push_back({"WATCHDOG_USEC", "20000000"});
-    launch.before_exec = [] {
-        set_pid("SYSTEMD_EXEC_PID");
-        set_pid("WATCHDOG_PID");
-    };
+    launch.before_exec = be_the_service_with_watchdog;
     const Outcome said = run(launch);
     INFO(said.text());
     CHECK(contains(said.out, "NOTIFY_SOCKET=unset\n"));
@@ -486,10 +489,7 @@ TEST_CASE("V1 the watchdog is fed from the waits when half of its time has passe
         Launch launch =
             service.launch({"open", "watchdog", "with-context", "start", "say=up", wait});
         launch.environment.push_back({"WATCHDOG_USEC", "400000"});
-        launch.before_exec = [] {
-            set_pid("SYSTEMD_EXEC_PID");
-            set_pid("WATCHDOG_PID");
-        };
+        launch.before_exec = be_the_service_with_watchdog;
         Running running(launch);
         REQUIRE(running.says("up"));
         CHECK(contains(running.out(), "watchdog=200\n"));
@@ -507,10 +507,7 @@ TEST_CASE("V1 a hung loop feeds no watchdog; poll() does, in time") {
     Launch launch = service.launch({"open", "with-context", "start", "say=up", "sleep=500",
                                     "say=slept", "read", "poll", "say=polled", "wait"});
     launch.environment.push_back({"WATCHDOG_USEC", "100000"});
-    launch.before_exec = [] {
-        set_pid("SYSTEMD_EXEC_PID");
-        set_pid("WATCHDOG_PID");
-    };
+    launch.before_exec = be_the_service_with_watchdog;
     Running running(launch);
     REQUIRE(running.says("up"));
     const int before = service.manager.times("WATCHDOG=1");
@@ -550,9 +547,9 @@ TEST_CASE("V1 a failing send is never an error, and a manager that does not read
           "/" + std::string(4000, 'x'), "/" + std::string(4000, 'x'), std::string("relative"),
           std::string("@")}) {
         Launch launch({program("watcher"), "open", "notify=STATUS=x", "say=alive"});
-        launch.before_exec = [] { set_pid("SYSTEMD_EXEC_PID"); };
         launch.environment = no_manager;
         launch.environment.push_back({"NOTIFY_SOCKET", socket});
+        launch.before_exec = [] { set_pid("SYSTEMD_EXEC_PID"); };
         const Outcome said = run(launch);
         INFO(said.text());
         CHECK(said.status == 0);
