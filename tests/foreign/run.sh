@@ -14,7 +14,6 @@ make=$4 compile=$5
 machines=${MACHINES:-i386 musl arm aarch64 s390x}
 passed=0 failed=0 skipped=0
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
-ulimit -S -c 0  # an emulator writes its own core file where it stands
 
 # From outside (both), and where sizes, byte order and system calls differ most. An emulator takes
 # its time: there fewer.
@@ -63,6 +62,7 @@ helpers='suite deny biglimit ticker minimal'
 
 # The programs into bin/; where they do not run by themselves, one that runs them beside it.
 prepare() {
+    rm -f "$directory"/bin/*  # zig c++ does not write down what a program depends on
     $make -j "$jobs" BUILD="$directory/bin" CXX="$compiler" CXXFLAGS="$optimize" LDFLAGS="$link" \
         "$directory/bin/victim" "$directory/bin/subject" "$directory/bin/watcher" \
         >"$directory/make.log" 2>&1 || { tail -n 30 "$directory/make.log"; return 1; }
@@ -118,6 +118,7 @@ for machine in $machines; do
     sh tests/run.sh "$directory" "$jobs" "$tests" "--source-file=$files" \
         ${excluded:+"--test-case-exclude=$excluded"} >"$directory/log" 2>&1
     status=$?
+    rm -f qemu_victim_*.core qemu_subject_*.core qemu_watcher_*.core  # by an emulator, of a byte each
     count=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' \
         "$directory/log" | tail -n 1)
     # shellcheck disable=SC2086
