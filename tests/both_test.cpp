@@ -299,7 +299,8 @@ TEST_CASE("R24 S13 a launcher killed while it waits leaves neither daemon nor lo
     const Daemon daemon;
     {
         Running launcher(daemon.launch("start", {"--ready-delay-ms", "1500"}));
-        REQUIRE(eventually([&] { return daemon.pid() > 1; }));  // it is there, and not ready
+        // It is there, and not ready: it has written its number.
+        REQUIRE(eventually([&] { return is_whole(slurp(daemon.pidfile)); }));
         kill(launcher.pid());
         launcher.finish();
     }
@@ -410,19 +411,43 @@ TEST_CASE("P8 questions create nothing, and change nothing of what was left") {
     const auto ask_all = [&] {
         daemonize::status(daemon.pidfile);
         CHECK_FALSE(daemonize::send(daemon.pidfile, SIGTERM, error));
-        CHECK(daemonize::stop(daemon.pidfile, milliseconds(100), error) == Stopped::not_running);
         PidFile(daemon.pidfile).read(error);
-        for (const char* verb : {"status", "stop", "reload"}) daemon.verb(verb);
+        for (const char* verb : {"status", "reload"}) daemon.verb(verb);
+    };
+    const auto stop_both = [&] {
+        CHECK(daemonize::stop(daemon.pidfile, milliseconds(100), error) == Stopped::not_running);
+        CHECK(daemon.verb("stop").status == 0);
     };
     ask_all();
+    stop_both();
     CHECK_FALSE(exists(daemon.pidfile));
     CHECK_FALSE(exists(daemon.log));
-    for (const std::string& left : {std::string(), std::to_string(own_pid()) + "\n"}) {
+    // What a dead daemon left is for `stop` to remove; what names nobody is not.
+    for (const char* left : {"", "no number\n", "4711\n"}) {
         REQUIRE(write_file(daemon.pidfile, left));
         const FileState before = state_of(daemon.pidfile);
         ask_all();
+        if (std::strtol(left, nullptr, 10) == 0) stop_both();
         CHECK((state_of(daemon.pidfile) == before));
         CHECK(slurp(daemon.pidfile) == left);
+    }
+}
+
+TEST_CASE("C2 stop removes what a dead daemon left, whoever has its number now") {
+    const Daemon daemon;
+    Error error;
+    const std::string left = std::to_string(own_pid()) + "\n";
+    for (const bool by_verb : {false, true}) {
+        REQUIRE(write_file(daemon.pidfile, left));
+        CHECK(daemonize::status(daemon.pidfile).state == State::dead);
+        if (by_verb)
+            CHECK(daemon.verb("stop").status == 0);
+        else
+            CHECK(daemonize::stop(daemon.pidfile, milliseconds(100), error) ==
+                  Stopped::not_running);
+        CHECK_FALSE(exists(daemon.pidfile));
+        CHECK(daemonize::status(daemon.pidfile).state == State::not_running);
+        CHECK(daemon.verb("status").status == 3);
     }
 }
 
@@ -442,10 +467,10 @@ TEST_CASE("P1 G7 C2 a PID file by itself: held, shown, signalled, never stopped 
     CHECK_FALSE(second.is_held());
     check_told(run(Launch({program("subject"), "start", "--pidfile", path})), 1,
                running_as(own_pid()));
-    // A daemon that runs `stop` itself, or has it run, would wait for its own end.
+    // It would wait for its own end.
     CHECK(daemonize::stop(path, milliseconds(100), error) == Stopped::failed);
     CHECK((error.code == errc::invalid_option));
-    check_told(run(Launch({program("subject"), "stop", "--pidfile", path})), 1, "ancestor");
+    CHECK(file.is_held());
     file.release();
     file.release();
     CHECK_FALSE(file.is_held());

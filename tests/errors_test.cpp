@@ -100,7 +100,7 @@ TEST_CASE("Bad input: a missing or unwritable directory for the PID file") {
     const Daemon daemon;
     Strings words = daemon.words("start");
     words[3] = daemon.dir / "none/d.pid";
-    check_refused(run(words), {"'" + words[3] + "'", "No such file or directory"});
+    check_refused(run(words), {"'" + words[3] + "'", "no directory '" + (daemon.dir / "none'")});
     words[3] = daemon.dir.file("file", "") + "/d.pid";
     check_refused(run(words), {"'" + words[3] + "'", "Not a directory"});
     words[3] = daemon.dir.directory("closed", 0555) + "/d.pid";

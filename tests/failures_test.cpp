@@ -450,13 +450,14 @@ TEST_CASE("G7 C3 a file that is held, but in which stands no PID: nobody is sign
     CHECK(alive(pid));
 }
 
-TEST_CASE("C3 a file that nobody holds, with no PID in it: it cannot be told") {
+TEST_CASE("C3 a file that nobody holds, with no PID in it, is a dead daemon's: 1, and what it holds") {
     const Victim daemon;
     daemon.dir.file("d.pid", "abc\n");
     const Outcome status = victim({"status=" + daemon.pidfile});
     INFO(status.text());
-    CHECK(contains(status.out, "state=4 pid=0"));
-    CHECK(contains(status.out, "'" + daemon.pidfile + "': it holds 'abc', no PID"));
+    CHECK(contains(status.out, "state=1 pid=0 "));
+    CHECK(contains(status.out, "dead: nobody holds '" + daemon.pidfile +
+                                   "', and it holds 'abc', no PID\n"));
     CHECK(daemon.written() == "abc\n");
 }
 
@@ -694,20 +695,27 @@ TEST_CASE("P8 acquire that cannot write its number leaves no file") {
 
 TEST_CASE("P9 a state directory that cannot be used: which, and why") {
     const Scratch dir;
+    const std::string name = "daemonize-test";
     const std::string closed = dir.directory("closed", 0), file = dir.file("file", "", 0600);
-    const std::string shared = dir.directory("shared", 0770);
+    const std::string shared = dir.directory("shared"), taken = dir.directory("taken");
+    dir.directory("shared/" + name, 0770);
+    dir.file("taken/" + name, "", 0600);
     if (is_root()) {
-        for (const std::string& path : {closed, file, shared})
+        for (const std::string& path : {closed, file, shared, shared + "/" + name, taken,
+                                        taken + "/" + name})
             REQUIRE(chown(path.c_str(), nobody, nobody) == 0);
     }
+    const std::string not_alone = "': it is not this user's alone";
     const struct {
         std::string state, expected;
-    } all[] = {{"/dev/null/x", "cannot make directory '/dev/null/x': Not a directory"},
-               {closed + "/x", "cannot use directory '" + closed + "/x': Permission denied"},
-               {shared, "cannot use directory '" + shared + "': it is not this user's alone"},
-               {file, "cannot use directory '" + file + "': it is not this user's alone"}};
+    } all[] = {
+        {"/dev/null/x", "cannot make directory '/dev/null/x': Not a directory"},
+        {closed + "/x", "cannot make directory '" + closed + "/x/" + name + "': Permission denied"},
+        {file, "cannot make directory '" + file + "/" + name + "': Not a directory"},
+        {shared, "cannot use directory '" + shared + "/" + name + not_alone},
+        {taken, "cannot use directory '" + taken + "/" + name + not_alone}};
     for (const auto& one : all) {
-        Launch launch({program("victim"), "default=daemonize-test"});
+        Launch launch({program("victim"), "default=" + name});
         launch.environment = {{"XDG_STATE_HOME", one.state}};
         if (is_root()) launch.before_exec = become_nobody;
         const Outcome said = run(launch);
@@ -717,15 +725,35 @@ TEST_CASE("P9 a state directory that cannot be used: which, and why") {
     }
 }
 
-TEST_CASE("P9 who has no passwd entry is asked for XDG_STATE_HOME") {
-    NEEDS_ROOT();
+TEST_CASE("P9 what is above the program's directory may be the group's; that one is ours, 0700") {
+    const Scratch dir;
+    const std::string shared = dir.directory("shared", 0775), made = shared + "/daemonize-test";
+    if (is_root()) REQUIRE(chown(shared.c_str(), nobody, nobody) == 0);
     Launch launch({program("victim"), "default=daemonize-test"});
-    launch.environment = {{"XDG_STATE_HOME", "-"}};
+    launch.environment = {{"XDG_STATE_HOME", shared}};
+    if (is_root()) launch.before_exec = become_nobody;
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(contains(said.out, "default=" + made + "/daemonize-test.pid error=none"));
+    CHECK((stat_of(made).st_mode & 07777) == 0700);
+}
+
+TEST_CASE("P9 who has neither HOME nor a passwd entry is asked for XDG_STATE_HOME") {
+    NEEDS_ROOT();
+    const Scratch dir;
+    Launch launch({program("victim"), "default=daemonize-test"});
+    launch.environment = {{"XDG_STATE_HOME", "-"}, {"HOME", "-"}};
     launch.before_exec = [] { become(61234, 61234); };
     const Outcome said = run(launch);
     INFO(said.text());
     CHECK(contains(said.out, "default= error=unknown_account"));
     CHECK(contains(said.out, "this user has no passwd entry; set XDG_STATE_HOME"));
+    const std::string home = dir.directory("home");
+    REQUIRE(chown(home.c_str(), 61234, 61234) == 0);
+    launch.environment[1].second = home;
+    CHECK(contains(run(launch).out, "default=" + home +
+                                        "/.local/state/daemonize-test/daemonize-test.pid "
+                                        "error=none"));
 }
 
 TEST_CASE("P9 where there is no /run, root's default is /var/run") {

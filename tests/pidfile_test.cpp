@@ -641,7 +641,7 @@ TEST_CASE("P9 the default path of others: XDG_STATE_HOME, else ~/.local/state, m
     CHECK_FALSE(contains(said.out, "=/tmp/daemonize-test.pid"));
 }
 
-TEST_CASE("P9 without XDG_STATE_HOME it is in the home of the passwd entry, whatever HOME says") {
+TEST_CASE("P9 without XDG_STATE_HOME and HOME it is in the home of the passwd entry") {
     NEEDS_MOUNTS();
     SKIP_UNLESS(has_tool("setpriv"), "needs setpriv");
     const Scratch dir;
@@ -652,17 +652,20 @@ TEST_CASE("P9 without XDG_STATE_HOME it is in the home of the passwd entry, what
                    "mount --bind " + (dir / "passwd") + " /etc/passwd && exec setpriv " +
                        "--reuid 65534 --regid 65534 --clear-groups " + program("victim") +
                        " default=daemonize-test"});
-    launch.environment = {{"XDG_STATE_HOME", "-"}, {"HOME", "/tmp"}};
+    launch.environment = {{"XDG_STATE_HOME", "-"}, {"HOME", "-"}};
     const Outcome said = run(launch);
     INFO(said.text());
-    CHECK(contains(said.out, "default=" + home + "/.local/state/daemonize-test.pid error=none"));
+    CHECK(contains(said.out, "default=" + home +
+                                 "/.local/state/daemonize-test/daemonize-test.pid error=none"));
 }
 
 TEST_CASE("P9 a default directory that is not the user's own is refused") {
     NEEDS_ROOT();
     const Scratch dir;
     Launch launch({program("victim"), "default=daemonize-test"});
-    launch.environment = {{"XDG_STATE_HOME", dir.directory("foreign", 0777)}};
+    dir.directory("foreign", 01777);
+    dir.directory("foreign/daemonize-test", 0777);
+    launch.environment = {{"XDG_STATE_HOME", dir / "foreign"}};
     launch.before_exec = become_nobody;
     const Outcome said = run(launch);
     INFO(said.text());
