@@ -221,12 +221,17 @@ TEST_CASE("Section 7: NOTIFY_SOCKET, and SYSTEMD_EXEC_PID is ours: foreground, R
     CHECK(manager.hears("READY=1"));
 }
 
-TEST_CASE("Section 7: NOTIFY_SOCKET alone, and the parent is no service manager: detach") {
-    Place place;
-    Manager manager(place.daemon.dir / "notify");
-    place.launch.environment.push_back({"NOTIFY_SOCKET", manager.name()});
-    CHECK(place.decides() == "daemon");
+TEST_CASE("Section 7: NOTIFY_SOCKET before systemd 248: the manager's own child, and nobody else") {
+    Place inherited;
+    Manager manager(inherited.daemon.dir / "notify");
+    inherited.launch.environment.push_back({"NOTIFY_SOCKET", manager.name()});
+    CHECK(inherited.decides() == "daemon");
     CHECK(manager.hears("MAINPID="));  // whoever listens there is told of the daemon
+    NEEDS_MOUNTS();
+    CHECK(decides_under("systemd", "NOTIFY_SOCKET=" + manager.name()) == "foreground");
+    // POSIX does not tell the name of process 1.
+    CHECK(decides_under("sh", "NOTIFY_SOCKET=" + manager.name()) ==
+          (generic() ? "foreground" : "daemon"));
 }
 
 TEST_CASE("Section 7: NOTIFY_SOCKET inherited from another service's process: detach") {
@@ -241,7 +246,7 @@ TEST_CASE("Section 7: SYSTEMD_EXEC_PID is ours: foreground; our parent's or anot
     Place own;
     own.launch.before_exec = [] { set_pid("SYSTEMD_EXEC_PID"); };
     CHECK(own.decides() == "foreground");
-    Place parents;  // a shell, a web panel: the child of a service is no service
+    Place parents;  // a child of a service: it has merely inherited the variable
     parents.launch.environment.push_back({"SYSTEMD_EXEC_PID", std::to_string(getpid())});
     CHECK(parents.decides() == "daemon");
     Place other;
@@ -256,9 +261,11 @@ TEST_CASE("Section 7: INVOCATION_ID alone is none (terminals of a desktop sessio
     CHECK(place.decides() == "daemon");
 }
 
-TEST_CASE("Section 7: INVOCATION_ID or XPC_SERVICE_NAME with parent 1: foreground") {
+TEST_CASE("Section 7: INVOCATION_ID with systemd, XPC_SERVICE_NAME with process 1 as parent") {
     NEEDS_MOUNTS();
     CHECK(decides_under("systemd", "INVOCATION_ID=0123456789abcdef") == "foreground");
+    CHECK(decides_under("sh", "INVOCATION_ID=0123456789abcdef") ==
+          (generic() ? "foreground" : "daemon"));
     CHECK(decides_under("sh", "XPC_SERVICE_NAME=org.example.ticker") == "foreground");
     Place alone;
     alone.launch.environment.push_back({"XPC_SERVICE_NAME", "0"});
