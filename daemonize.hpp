@@ -2498,7 +2498,7 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
     ssize_t written = -1;
     struct rlimit limit;  // beyond it a write is a SIGXFSZ, which would end the process
     errno = EFBIG;
-    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= sizeof text)
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= static_cast<rlim_t>(sizeof text))
         do written = ::pwrite(fd, text, static_cast<std::size_t>(size), 0);
         while (written < 0 && errno == EINTR);
     if (written >= 0 && written != size) errno = ENOSPC;

@@ -115,7 +115,7 @@ TEST_CASE(
     const std::string creates =
         std::to_string(O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_CREAT | O_EXCL);
     check_denied({
-        {{"fchmod:EPERM"}, {}, {"'$D/d.pid'", "Operation not permitted"}, nothing},
+        {{"fchmod:EPERM"}, {}, {"'$D/d.log'", "Operation not permitted"}, nothing},
         {{"flock:ENOLCK"}, {}, {"cannot lock '$D/d.pid'", "No locks available"}, nothing},
         {{"openat:17:" + creates + ":2"},  // P3
          {},
