@@ -1,15 +1,21 @@
 // daemon: runs any program as a daemon, with the options of FreeBSD's daemon(8).
 //
-//     daemon [options] command [arguments ...]
+//     daemon [options] command [arguments ...]; daemon --help lists them
 //
-// Beyond the original: the shell that typed it is told if the command cannot be run; a command that
-// keeps ending soon after its start is restarted at growing intervals, up to five minutes.
-// Exit status: 2 usage or a PID file, 3 already running, 4 to 6 a bad -s, -l, -m, 7 the output
-// file, 127 the command cannot be run, 1 anything else that keeps it from starting.
+// Beyond the original: the shell that typed it is told if the user is unknown or the command cannot
+// be run; a command that keeps ending soon after its start is restarted at growing intervals, up to
+// five minutes; -C implies -r and goes beyond 128; -o and -p name files of the present directory
+// also with -c; -M is exact, whatever the umask; standard error stays what it is without -o and -S;
+// the supervisor ends with the command's status. Without a twin here: login classes, and the mark
+// that keeps FreeBSD from killing the supervisor when memory is short.
+//
+// Exit status: 2 a PID file, 3 already running, 4 to 6 a bad -s, -l, number, 7 the output file, 127
+// the command cannot be run, 1 anything else that keeps it from starting.
 #define DAEMONIZE_IMPLEMENTATION
 #include "daemonize.hpp"
 
 #include <fcntl.h>
+#include <getopt.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -42,7 +48,8 @@ struct Settings {
     bool to_root = false, to_null = false, rotates = false, restarts = false, to_syslog = false;
     std::string child_pidfile, supervisor_pidfile, title, user, output;
     std::string tag = "daemon";
-    int mask = 3, priority = LOG_NOTICE, facility = LOG_DAEMON;
+    int priority = LOG_NOTICE, facility = LOG_DAEMON;
+    long mask = 3, output_mode = -1;             // -1: 0600, less the umask
     long restart_delay = 1, restart_count = -1;  // -1: as often as needed
     std::vector<std::string> command;
 
@@ -56,62 +63,105 @@ Settings settings;
 
 // ---- Command line -------------------------------------------------------------------------------
 
-const char* const usage =
-    "usage: daemon [-cfHrS] [-p child_pidfile] [-P supervisor_pidfile] [-t title] [-u user]\n"
-    "              [-o output_file] [-m output_mask] [-s priority] [-l facility] [-T tag]\n"
-    "              [-R restart_delay] [-C restart_count] command [arguments ...]";
+const struct {
+    char letter;
+    const char *word, *argument, *help;
+    bool Settings::*flag;         // becomes true
+    std::string Settings::*text;  // becomes the argument
+} options[] = {
+    {'c', "change-dir", nullptr, "run in the root directory", &Settings::to_root, nullptr},
+    {'f', "close-fds", nullptr, "standard streams to /dev/null", &Settings::to_null, nullptr},
+    {'p', "child-pidfile", "file", "lock it, the command's PID in it", nullptr,
+     &Settings::child_pidfile},
+    {'P', "supervisor-pidfile", "file", "lock it, the supervisor's PID in it", nullptr,
+     &Settings::supervisor_pidfile},
+    {'r', "restart", nullptr, "run the command again when it ends", &Settings::restarts, nullptr},
+    {'R', "restart-delay", "sec", "as -r, after so long (1)", &Settings::restarts, nullptr},
+    {'C', "restart-count", "times", "as -r, so often at most", &Settings::restarts, nullptr},
+    {'o', "output-file", "file", "append the output to it", nullptr, &Settings::output},
+    {'M', "output-file-mode", "mode", "create it with this mode (600)", nullptr, nullptr},
+    {'m', "output-mask", "mask", "collect 1: stdout, 2: stderr, 3: both", nullptr, nullptr},
+    {'H', "sighup", nullptr, "reopen it on SIGHUP, after a rotation", &Settings::rotates, nullptr},
+    {'S', "syslog", nullptr, "send the output to syslog", &Settings::to_syslog, nullptr},
+    {'s', "syslog-priority", "name", "as -S, with it (notice)", &Settings::to_syslog, nullptr},
+    {'l', "syslog-facility", "name", "as -S, to it (daemon)", &Settings::to_syslog, nullptr},
+    {'T', "syslog-tag", "tag", "as -S, tagged (daemon)", &Settings::to_syslog, &Settings::tag},
+    {'t', "title", "title", "what ps shows of the supervisor", nullptr, &Settings::title},
+    {'u', "user", "name", "run the command as this user", nullptr, &Settings::user},
+    {'h', "help", nullptr, "print this", nullptr, nullptr},
+};
+
+const struct {
+    char letter;
+    long Settings::*number;
+    int base;
+    long least, most;
+    const char *wrong, *right;
+} numbers[] = {
+    {'m', &Settings::mask, 10, 0, 3, "unrecognized listening mask", "0 to 3"},
+    {'M', &Settings::output_mode, 8, 0, 0777, "invalid output file mode", "0 to 777"},
+    {'R', &Settings::restart_delay, 10, 1, 31536000, "invalid restart delay", "1 to 31536000"},
+    {'C', &Settings::restart_count, 10, 0, 1000000, "invalid restart count", "0 to 1000000"},
+};
 
 [[noreturn]] void refuse(int status, const std::string& text) {
-    std::fprintf(stderr, "%s%s\n", text == usage ? "" : "daemon: ", text.c_str());
+    std::fprintf(stderr, "daemon: %s\n", text.c_str());
     std::exit(status);
 }
 
-int named(const CODE* table, const char* name, int status) {
+[[noreturn]] void usage(int status) {
+    std::FILE* const out = status == 0 ? stdout : stderr;
+    std::fprintf(out, "usage: daemon [options] command [arguments ...]%s\n",
+                 status == 0 ? "" : "; daemon --help lists them");
+    if (status == 0)
+        for (const auto& one : options)
+            std::fprintf(out, "  -%c, --%-18s %-6s %s\n", one.letter, one.word,
+                         one.argument != nullptr ? one.argument : "", one.help);
+    std::exit(status);
+}
+
+int named(const CODE* table, const char* name, int status, const char* what) {
     for (; table->c_name != nullptr; ++table)
         if (std::strcmp(table->c_name, name) == 0) return table->c_val;
-    refuse(status, std::string("unknown name '") + name + "'");
+    refuse(status, std::string("unrecognized syslog ") + what + ": '" + name + "'");
 }
 
-long number(const char* text, long least, long most, int status) {
-    char* end = nullptr;
-    const long value = std::strtol(text, &end, 10);
-    if (*text == '\0' || *end != '\0' || value < least || value > most)
-        refuse(status, "'" + std::string(text) + "' is no number from " + std::to_string(least) +
-                           " to " + std::to_string(most));
-    return value;
+void take_option(int letter) {
+    Settings& s = settings;
+    for (const auto& one : options) {
+        if (one.letter == letter && one.flag != nullptr) s.*one.flag = true;
+        if (one.letter == letter && one.text != nullptr) s.*one.text = optarg;
+    }
+    for (const auto& one : numbers) {
+        if (one.letter != letter) continue;
+        char* end = nullptr;
+        s.*one.number = std::strtol(optarg, &end, one.base);
+        if (*optarg == '\0' || *end != '\0' || s.*one.number < one.least ||
+            s.*one.number > one.most)
+            refuse(6, std::string(one.wrong) + ": '" + optarg + "' is not " + one.right);
+    }
+    if (letter == 's') s.priority = named(prioritynames, optarg, 4, "priority");
+    if (letter == 'l') s.facility = named(facilitynames, optarg, 5, "facility");
+    if (letter == 'h') usage(0);
+    if (letter == '?') usage(1);
 }
-
-const struct {
-    int letter;
-    bool Settings::*flag;
-} flags[] = {{'c', &Settings::to_root},   {'f', &Settings::to_null},   {'H', &Settings::rotates},
-             {'r', &Settings::restarts},  {'R', &Settings::restarts},  {'C', &Settings::restarts},
-             {'S', &Settings::to_syslog}, {'s', &Settings::to_syslog}, {'l', &Settings::to_syslog},
-             {'T', &Settings::to_syslog}};
-const struct {
-    int letter;
-    std::string Settings::*text;
-} texts[] = {{'p', &Settings::child_pidfile}, {'P', &Settings::supervisor_pidfile},
-             {'o', &Settings::output},        {'t', &Settings::title},
-             {'u', &Settings::user},          {'T', &Settings::tag}};
 
 void parse(int argc, char** argv) {
     Settings& s = settings;
-    // '+': what follows the command is the command's own, also with GNU's getopt().
-    for (int letter; (letter = getopt(argc, argv, "+cfHrSp:P:R:C:o:m:l:s:T:t:u:")) != -1;) {
-        if (letter == '?') refuse(2, usage);
-        for (const auto& one : flags)
-            if (one.letter == letter) s.*one.flag = true;
-        for (const auto& one : texts)
-            if (one.letter == letter) s.*one.text = optarg;
-        if (letter == 'm') s.mask = static_cast<int>(number(optarg, 0, 3, 6));
-        if (letter == 'R') s.restart_delay = number(optarg, 1, 31536000, 2);
-        if (letter == 'C') s.restart_count = number(optarg, 0, 1000000, 2);
-        if (letter == 's') s.priority = named(prioritynames, optarg, 4);
-        if (letter == 'l') s.facility = named(facilitynames, optarg, 5);
+    std::string letters = "+";  // what follows the command is the command's own, also with GNU's
+    std::vector<option> words = {{"output_file_mode", required_argument, nullptr, 'M'}};
+    for (const auto& one : options) {
+        letters += std::string(1, one.letter) + (one.argument != nullptr ? ":" : "");
+        words.push_back({one.word, one.argument != nullptr, nullptr, one.letter});
     }
+    words.push_back({nullptr, 0, nullptr, 0});
+    for (int letter;
+         (letter = getopt_long(argc, argv, letters.c_str(), words.data(), nullptr)) != -1;)
+        take_option(letter);
     s.command.assign(argv + optind, argv + argc);
-    if (s.command.empty()) refuse(2, usage);
+    if (s.command.empty()) usage(1);
+    if (!s.user.empty() && getpwnam(s.user.c_str()) == nullptr)
+        refuse(1, "unknown user: " + s.user);
     for (std::string* path : {&s.child_pidfile, &s.output}) {  // meant from here, not from -c
         char here[4096];
         if (!path->empty() && (*path)[0] != '/' && getcwd(here, sizeof here) != nullptr)
@@ -119,14 +169,30 @@ void parse(int argc, char** argv) {
     }
 }
 
-// What ps shows. The words of the command line stand one behind the other and are ours to write.
-void set_title(int argc, char** argv) {
-    if (settings.title.empty()) return;
-    const char* const end = argv[argc - 1] + std::strlen(argv[argc - 1]);
-    const std::size_t room = static_cast<std::size_t>(end - argv[0]);
-    std::memset(argv[0], 0, room);
-    settings.title.copy(argv[0], room - 1);
-}
+// What ps shows. The words of the command line and, behind them, the environment are one room and
+// ours to write. A title may need both, so the environment moves out.
+class Title {
+public:
+    explicit Title(char** argv) : begin_(argv[0]), end_(argv[0]) {
+        for (; *argv != nullptr; ++argv) take(*argv);
+        for (char** one = environ; *one != nullptr; ++one) {
+            char* const copy = strdup(*one);
+            take(*one);
+            if (copy != nullptr) *one = copy;
+        }
+    }
+    void show(const std::string& text) const {
+        if (begin_ == end_) return;
+        std::memset(begin_, 0, static_cast<std::size_t>(end_ - begin_));
+        text.copy(begin_, static_cast<std::size_t>(end_ - begin_) - 1);
+    }
+
+private:
+    void take(char* word) {
+        if (word == end_) end_ += std::strlen(word) + 1;
+    }
+    char *begin_, *end_;
+};
 
 // ---- The command --------------------------------------------------------------------------------
 
@@ -192,24 +258,26 @@ void remove_child_pidfile() {
 
 // ---- The supervisor -----------------------------------------------------------------------------
 
-// As daemon(8) does, with 0600; what it leads to is looked at when it is opened.
+// With 0600 or -M; what it leads to is looked at when it is opened.
 bool make_output() {
     const int how = O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC;
     int fd = open(settings.output.c_str(), how | O_CREAT | O_EXCL, 0600);
+    if (fd >= 0 && settings.output_mode >= 0) fchmod(fd, static_cast<mode_t>(settings.output_mode));
     if (fd < 0 && errno == EEXIST) fd = open(settings.output.c_str(), how);
     return fd >= 0 && close(fd) == 0;
 }
 
 class Supervisor {
 public:
-    Supervisor(DaemonContext& daemon, daemonize::SignalHandler& signals)
-        : daemon_(daemon), signals_(signals) {}
+    Supervisor(DaemonContext& daemon, daemonize::SignalHandler& signals,
+               const daemonize::PidFile& child_pidfile, const Title& title)
+        : daemon_(daemon), signals_(signals), child_pidfile_(child_pidfile), title_(title) {}
 
     int run() {
         signals_.on(SIGCHLD, [](int) {});  // wakes the loops below, which ask waitpid()
         signals_.reload = [this](int) {
             daemonize::Error error;
-            if (!settings.rotates) return;
+            if (!settings.rotates || settings.output.empty()) return;
             make_output();
             if (!daemon_.reopen_streams(error)) emit("daemon: " + error.text + "\n");
         };
@@ -221,6 +289,10 @@ public:
             if (ending_ || !settings.restarts || restarts == settings.restart_count) return code;
             if (Clock::now() - began >= steady_run)
                 delay = std::chrono::seconds(settings.restart_delay);
+            // Whoever reads the file in the pause shall not signal a number that is nobody's.
+            if (child_pidfile_.is_held() &&
+                ftruncate(static_cast<int>(child_pidfile_.native_handle()), 0) != 0)
+                emit("daemon: cannot empty '" + child_pidfile_.path() + "'\n");
             if (signals_.wait_for(delay) != daemonize::no_signal) return 0;
             delay = std::max(delay, std::min(delay * 2, longest_delay));
         }
@@ -237,6 +309,8 @@ private:
         if (child == 0) be_command(output[1], verdict[1]);
         close(verdict[1]);
         if (output[1] >= 0) close(output[1]);
+        title_.show("daemon: " + (settings.title.empty() ? settings.command[0] : settings.title) +
+                    "[" + std::to_string(child) + "]");
         const std::string text = read_verdict(verdict[0]);
         close(verdict[0]);
         int code = text.empty() ? 0 : attend(child, -1);
@@ -325,6 +399,8 @@ private:
 
     DaemonContext& daemon_;
     daemonize::SignalHandler& signals_;
+    const daemonize::PidFile& child_pidfile_;
+    const Title& title_;
     std::string line_;
     bool ending_ = false, is_ready_ = false;
 };
@@ -333,20 +409,23 @@ int status_of(const daemonize::Error& error) {
     return error.code == errc::already_running || error.code == errc::unproven_holder ? 3 : 2;
 }
 
-int supervise(DaemonContext& daemon) {
-    daemonize::PidFile child_pidfile(settings.child_pidfile);
-    daemonize::Error error, unread;
-    if (!settings.child_pidfile.empty() && !child_pidfile.acquire(Duration(0), error)) {
-        // Another supervisor's file is locked by it and names its child: no proven holder.
-        const std::string child = std::to_string(child_pidfile.read(unread));
-        if (error.code == errc::unproven_holder)
-            error.text =
-                "cannot lock '" + child_pidfile.path() + "': already running as process " + child;
-        daemon.fail(error.text, status_of(error));
-    }
-    if (settings.to_syslog) openlog(settings.tag.c_str(), LOG_NDELAY, settings.facility);
+// The words of daemon(8). The file of another supervisor's child is locked by one process and names
+// another, which proves no holder; during the pause of a restart it names none.
+std::string reason(const daemonize::Error& error, const daemonize::PidFile& file) {
+    daemonize::Error unread;
+    const long pid = file.read(unread);
+    if (status_of(error) != 3) return error.text;
+    return "process already running" + (pid > 0 ? ", pid: " + std::to_string(pid) : "");
+}
+
+int supervise(DaemonContext& daemon, const Title& title) {
+    daemonize::PidFile child_pidfile(settings.child_pidfile, 0600);
+    daemonize::Error error;
+    if (!settings.child_pidfile.empty() && !child_pidfile.acquire(Duration(0), error))
+        daemon.fail(reason(error, child_pidfile), status_of(error));
+    if (settings.to_syslog) openlog(settings.tag.c_str(), LOG_PID | LOG_NDELAY, settings.facility);
     daemonize::SignalHandler signals(daemon);
-    const int code = Supervisor(daemon, signals).run();
+    const int code = Supervisor(daemon, signals, child_pidfile, title).run();
     remove_child_pidfile();
     return code;
 }
@@ -355,12 +434,13 @@ int supervise(DaemonContext& daemon) {
 
 int main(int argc, char** argv) {
     parse(argc, argv);
-    set_title(argc, argv);
+    const Title title(argv);
     const mode_t mask = umask(022);
     umask(mask);
     DaemonContext context;
     context.program_name = "daemon";
     context.pidfile = settings.supervisor_pidfile;
+    context.pidfile_mode = 0600;
     context.detach_process = daemonize::Detach::yes;
     context.working_directory = settings.to_root ? "/" : ".";
     context.umask = static_cast<int>(mask);
@@ -373,12 +453,12 @@ int main(int argc, char** argv) {
 
     // What open() would refuse with 1 and daemon(8) has statuses for.
     daemonize::Error error;
-    daemonize::PidFile trial(settings.supervisor_pidfile);
+    daemonize::PidFile trial(settings.supervisor_pidfile, 0600);
     if (!settings.supervisor_pidfile.empty() && !trial.acquire(Duration(0), error))
-        refuse(status_of(error), error.text);
+        refuse(status_of(error), reason(error, trial));
     trial.release();
     if (!settings.output.empty() && !make_output())
         refuse(7, "cannot open '" + settings.output + "': " + std::strerror(errno));
     context.open();
-    return supervise(context);
+    return supervise(context, title);
 }
