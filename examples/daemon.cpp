@@ -63,45 +63,32 @@ Settings settings;
 
 // ---- Command line -------------------------------------------------------------------------------
 
+using S = Settings;
 const struct {
     char letter;
     const char *word, *argument, *help;
-    bool Settings::*flag;         // becomes true
-    std::string Settings::*text;  // becomes the argument
+    bool S::*flag;         // becomes true
+    std::string S::*text;  // becomes the argument
 } options[] = {
-    {'c', "change-dir", nullptr, "run in the root directory", &Settings::to_root, nullptr},
-    {'f', "close-fds", nullptr, "standard streams to /dev/null", &Settings::to_null, nullptr},
-    {'p', "child-pidfile", "file", "lock it, the command's PID in it", nullptr,
-     &Settings::child_pidfile},
-    {'P', "supervisor-pidfile", "file", "lock it, the supervisor's PID in it", nullptr,
-     &Settings::supervisor_pidfile},
-    {'r', "restart", nullptr, "run the command again when it ends", &Settings::restarts, nullptr},
-    {'R', "restart-delay", "sec", "as -r, after so long (1)", &Settings::restarts, nullptr},
-    {'C', "restart-count", "times", "as -r, so often at most", &Settings::restarts, nullptr},
-    {'o', "output-file", "file", "append the output to it", nullptr, &Settings::output},
+    {'c', "change-dir", nullptr, "run in the root directory", &S::to_root, nullptr},
+    {'f', "close-fds", nullptr, "standard streams to /dev/null", &S::to_null, nullptr},
+    {'p', "child-pidfile", "file", "the command's PID, locked", nullptr, &S::child_pidfile},
+    {'P', "supervisor-pidfile", "file", "the supervisor's, locked", nullptr,
+     &S::supervisor_pidfile},
+    {'r', "restart", nullptr, "run the command again when it ends", &S::restarts, nullptr},
+    {'R', "restart-delay", "sec", "as -r, after so long (1)", &S::restarts, nullptr},
+    {'C', "restart-count", "times", "as -r, so often at most", &S::restarts, nullptr},
+    {'o', "output-file", "file", "append the output to it", nullptr, &S::output},
     {'M', "output-file-mode", "mode", "create it with this mode (600)", nullptr, nullptr},
     {'m', "output-mask", "mask", "collect 1: stdout, 2: stderr, 3: both", nullptr, nullptr},
-    {'H', "sighup", nullptr, "reopen it on SIGHUP, after a rotation", &Settings::rotates, nullptr},
-    {'S', "syslog", nullptr, "send the output to syslog", &Settings::to_syslog, nullptr},
-    {'s', "syslog-priority", "name", "as -S, with it (notice)", &Settings::to_syslog, nullptr},
-    {'l', "syslog-facility", "name", "as -S, to it (daemon)", &Settings::to_syslog, nullptr},
-    {'T', "syslog-tag", "tag", "as -S, tagged (daemon)", &Settings::to_syslog, &Settings::tag},
-    {'t', "title", "title", "what ps shows of the supervisor", nullptr, &Settings::title},
-    {'u', "user", "name", "run the command as this user", nullptr, &Settings::user},
+    {'H', "sighup", nullptr, "reopen it on SIGHUP, after a rotation", &S::rotates, nullptr},
+    {'S', "syslog", nullptr, "send the output to syslog", &S::to_syslog, nullptr},
+    {'s', "syslog-priority", "name", "as -S, with it (notice)", &S::to_syslog, nullptr},
+    {'l', "syslog-facility", "name", "as -S, to it (daemon)", &S::to_syslog, nullptr},
+    {'T', "syslog-tag", "tag", "as -S, tagged (daemon)", &S::to_syslog, &S::tag},
+    {'t', "title", "title", "what ps shows of the supervisor", nullptr, &S::title},
+    {'u', "user", "name", "run the command as this user", nullptr, &S::user},
     {'h', "help", nullptr, "print this", nullptr, nullptr},
-};
-
-const struct {
-    char letter;
-    long Settings::*number;
-    int base;
-    long least, most;
-    const char *wrong, *right;
-} numbers[] = {
-    {'m', &Settings::mask, 10, 0, 3, "unrecognized listening mask", "0 to 3"},
-    {'M', &Settings::output_mode, 8, 0, 0777, "invalid output file mode", "0 to 777"},
-    {'R', &Settings::restart_delay, 10, 1, 31536000, "invalid restart delay", "1 to 31536000"},
-    {'C', &Settings::restart_count, 10, 0, 1000000, "invalid restart count", "0 to 1000000"},
 };
 
 [[noreturn]] void refuse(int status, const std::string& text) {
@@ -110,44 +97,58 @@ const struct {
 }
 
 [[noreturn]] void usage(int status) {
-    std::FILE* const out = status == 0 ? stdout : stderr;
-    std::fprintf(out, "usage: daemon [options] command [arguments ...]%s\n",
-                 status == 0 ? "" : "; daemon --help lists them");
-    if (status == 0)
-        for (const auto& one : options)
-            std::fprintf(out, "  -%c, --%-18s %-6s %s\n", one.letter, one.word,
-                         one.argument != nullptr ? one.argument : "", one.help);
+    std::fprintf(status != 0 ? stderr : stdout,
+                 "usage: daemon [options] command [arguments ...]%s\n",
+                 status != 0 ? "; daemon --help lists them" : "");
+    for (const auto& one : options)
+        if (status == 0)
+            std::printf("  -%c, --%-18s %-6s %s\n", one.letter, one.word,
+                        one.argument != nullptr ? one.argument : "", one.help);
     std::exit(status);
 }
 
-int named(const CODE* table, const char* name, int status, const char* what) {
+int named(const CODE* table, int status, const char* what) {
     for (; table->c_name != nullptr; ++table)
-        if (std::strcmp(table->c_name, name) == 0) return table->c_val;
-    refuse(status, std::string("unrecognized syslog ") + what + ": '" + name + "'");
+        if (std::strcmp(table->c_name, optarg) == 0) return table->c_val;
+    refuse(status, std::string("unrecognized syslog ") + what + ": '" + optarg + "'");
+}
+
+long number(int base, long least, long most, const char* what) {
+    char *end = nullptr, range[64];
+    const long value = std::strtol(optarg, &end, base);
+    if (*optarg != '\0' && *end == '\0' && value >= least && value <= most) return value;
+    std::snprintf(range, sizeof range, base == 8 ? "%lo to %lo" : "%ld to %ld", least, most);
+    refuse(6, std::string(what) + ": '" + optarg + "' is not " + range);
 }
 
 void take_option(int letter) {
-    Settings& s = settings;
+    S& s = settings;
     for (const auto& one : options) {
         if (one.letter == letter && one.flag != nullptr) s.*one.flag = true;
         if (one.letter == letter && one.text != nullptr) s.*one.text = optarg;
     }
-    for (const auto& one : numbers) {
-        if (one.letter != letter) continue;
-        char* end = nullptr;
-        s.*one.number = std::strtol(optarg, &end, one.base);
-        if (*optarg == '\0' || *end != '\0' || s.*one.number < one.least ||
-            s.*one.number > one.most)
-            refuse(6, std::string(one.wrong) + ": '" + optarg + "' is not " + one.right);
-    }
-    if (letter == 's') s.priority = named(prioritynames, optarg, 4, "priority");
-    if (letter == 'l') s.facility = named(facilitynames, optarg, 5, "facility");
+    if (letter == 'm') s.mask = number(10, 0, 3, "unrecognized listening mask");
+    if (letter == 'M') s.output_mode = number(8, 0, 0777, "invalid output file mode");
+    if (letter == 'R') s.restart_delay = number(10, 1, 31536000, "invalid restart delay");
+    if (letter == 'C') s.restart_count = number(10, 0, 1000000, "invalid restart count");
+    if (letter == 's') s.priority = named(prioritynames, 4, "priority");
+    if (letter == 'l') s.facility = named(facilitynames, 5, "facility");
     if (letter == 'h') usage(0);
     if (letter == '?') usage(1);
 }
 
+// What ps shows. The words of the command line stand one behind the other and are ours to write.
+char* title_room = nullptr;
+std::size_t title_size = 0;
+
+void show_title(pid_t child) {
+    const std::string name = "daemon: " + settings.title, pid = "[" + std::to_string(child) + "]";
+    std::memset(title_room, 0, title_size);
+    (name.size() + pid.size() <= title_size ? name + pid : name).copy(title_room, title_size);
+}
+
 void parse(int argc, char** argv) {
-    Settings& s = settings;
+    S& s = settings;
     std::string letters = "+";  // what follows the command is the command's own, also with GNU's
     std::vector<option> words = {{"output_file_mode", required_argument, nullptr, 'M'}};
     for (const auto& one : options) {
@@ -155,11 +156,14 @@ void parse(int argc, char** argv) {
         words.push_back({one.word, one.argument != nullptr, nullptr, one.letter});
     }
     words.push_back({nullptr, 0, nullptr, 0});
-    for (int letter;
-         (letter = getopt_long(argc, argv, letters.c_str(), words.data(), nullptr)) != -1;)
+    int letter;
+    while ((letter = getopt_long(argc, argv, letters.c_str(), words.data(), nullptr)) != -1)
         take_option(letter);
     s.command.assign(argv + optind, argv + argc);
     if (s.command.empty()) usage(1);
+    if (s.title.empty()) s.title = s.command[0];
+    title_room = argv[0];
+    title_size = static_cast<std::size_t>(argv[argc - 1] + std::strlen(argv[argc - 1]) - argv[0]);
     if (!s.user.empty() && getpwnam(s.user.c_str()) == nullptr)
         refuse(1, "unknown user: " + s.user);
     for (std::string* path : {&s.child_pidfile, &s.output}) {  // meant from here, not from -c
@@ -168,31 +172,6 @@ void parse(int argc, char** argv) {
             *path = std::string(here) + "/" + *path;
     }
 }
-
-// What ps shows. The words of the command line and, behind them, the environment are one room and
-// ours to write. A title may need both, so the environment moves out.
-class Title {
-public:
-    explicit Title(char** argv) : begin_(argv[0]), end_(argv[0]) {
-        for (; *argv != nullptr; ++argv) take(*argv);
-        for (char** one = environ; *one != nullptr; ++one) {
-            char* const copy = strdup(*one);
-            take(*one);
-            if (copy != nullptr) *one = copy;
-        }
-    }
-    void show(const std::string& text) const {
-        if (begin_ == end_) return;
-        std::memset(begin_, 0, static_cast<std::size_t>(end_ - begin_));
-        text.copy(begin_, static_cast<std::size_t>(end_ - begin_) - 1);
-    }
-
-private:
-    void take(char* word) {
-        if (word == end_) end_ += std::strlen(word) + 1;
-    }
-    char *begin_, *end_;
-};
 
 // ---- The command --------------------------------------------------------------------------------
 
@@ -262,16 +241,17 @@ void remove_child_pidfile() {
 bool make_output() {
     const int how = O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC;
     int fd = open(settings.output.c_str(), how | O_CREAT | O_EXCL, 0600);
-    if (fd >= 0 && settings.output_mode >= 0) fchmod(fd, static_cast<mode_t>(settings.output_mode));
-    if (fd < 0 && errno == EEXIST) fd = open(settings.output.c_str(), how);
-    return fd >= 0 && close(fd) == 0;
+    const bool made = fd >= 0;
+    if (!made && errno == EEXIST) fd = open(settings.output.c_str(), how);
+    const long mode = made ? settings.output_mode : -1;
+    return fd >= 0 && (mode < 0 || fchmod(fd, static_cast<mode_t>(mode)) == 0) && close(fd) == 0;
 }
 
 class Supervisor {
 public:
     Supervisor(DaemonContext& daemon, daemonize::SignalHandler& signals,
-               const daemonize::PidFile& child_pidfile, const Title& title)
-        : daemon_(daemon), signals_(signals), child_pidfile_(child_pidfile), title_(title) {}
+               const daemonize::PidFile& child_pidfile)
+        : daemon_(daemon), signals_(signals), child_pidfile_(child_pidfile) {}
 
     int run() {
         signals_.on(SIGCHLD, [](int) {});  // wakes the loops below, which ask waitpid()
@@ -309,8 +289,7 @@ private:
         if (child == 0) be_command(output[1], verdict[1]);
         close(verdict[1]);
         if (output[1] >= 0) close(output[1]);
-        title_.show("daemon: " + (settings.title.empty() ? settings.command[0] : settings.title) +
-                    "[" + std::to_string(child) + "]");
+        show_title(child);
         const std::string text = read_verdict(verdict[0]);
         close(verdict[0]);
         int code = text.empty() ? 0 : attend(child, -1);
@@ -338,14 +317,10 @@ private:
 
     // The end of file comes with the exec; before it, the reason why there was none.
     static std::string read_verdict(int fd) {
-        std::string text;
-        char piece[256];
-        for (;;) {
-            const ssize_t n = read(fd, piece, sizeof piece);
-            if (n < 0 && errno == EINTR) continue;
-            if (n <= 0) return text;
-            text.append(piece, static_cast<std::size_t>(n));
-        }
+        char piece[4096];
+        ssize_t n;
+        while ((n = read(fd, piece, sizeof piece)) < 0 && errno == EINTR) continue;
+        return std::string(piece, n > 0 ? static_cast<std::size_t>(n) : 0);
     }
 
     int attend(pid_t child, int output) {
@@ -400,7 +375,6 @@ private:
     DaemonContext& daemon_;
     daemonize::SignalHandler& signals_;
     const daemonize::PidFile& child_pidfile_;
-    const Title& title_;
     std::string line_;
     bool ending_ = false, is_ready_ = false;
 };
@@ -418,14 +392,14 @@ std::string reason(const daemonize::Error& error, const daemonize::PidFile& file
     return "process already running" + (pid > 0 ? ", pid: " + std::to_string(pid) : "");
 }
 
-int supervise(DaemonContext& daemon, const Title& title) {
+int supervise(DaemonContext& daemon) {
     daemonize::PidFile child_pidfile(settings.child_pidfile, 0600);
     daemonize::Error error;
     if (!settings.child_pidfile.empty() && !child_pidfile.acquire(Duration(0), error))
         daemon.fail(reason(error, child_pidfile), status_of(error));
     if (settings.to_syslog) openlog(settings.tag.c_str(), LOG_PID | LOG_NDELAY, settings.facility);
     daemonize::SignalHandler signals(daemon);
-    const int code = Supervisor(daemon, signals, child_pidfile, title).run();
+    const int code = Supervisor(daemon, signals, child_pidfile).run();
     remove_child_pidfile();
     return code;
 }
@@ -434,7 +408,6 @@ int supervise(DaemonContext& daemon, const Title& title) {
 
 int main(int argc, char** argv) {
     parse(argc, argv);
-    const Title title(argv);
     const mode_t mask = umask(022);
     umask(mask);
     DaemonContext context;
@@ -460,5 +433,5 @@ int main(int argc, char** argv) {
     if (!settings.output.empty() && !make_output())
         refuse(7, "cannot open '" + settings.output + "': " + std::strerror(errno));
     context.open();
-    return supervise(context, title);
+    return supervise(context);
 }
