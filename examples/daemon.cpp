@@ -5,9 +5,10 @@
 // Beyond the original: the shell that typed it is told if the user is unknown or the command cannot
 // be run; a command that keeps ending soon after its start is restarted at growing intervals, up to
 // five minutes; -C implies -r and goes beyond 128; -o and -p name files of the present directory
-// also with -c; -M is exact, whatever the umask; standard error stays what it is without -o and -S;
-// the supervisor ends with the command's status. Without a twin here: login classes, and the mark
-// that keeps FreeBSD from killing the supervisor when memory is short.
+// also with -c; -M is exact, whatever the umask; --help prints on standard output; the command's
+// standard error stays one without -o and -S; the supervisor ends with the command's status.
+// Without a twin here: login classes, and the mark that keeps FreeBSD from killing the supervisor
+// when memory is short.
 //
 // Exit status: 2 a PID file, 3 already running, 4 to 6 a bad -s, -l, number, 7 the output file, 127
 // the command cannot be run, 1 anything else that keeps it from starting.
@@ -73,8 +74,7 @@ const struct {
     {'c', "change-dir", nullptr, "run in the root directory", &S::to_root, nullptr},
     {'f', "close-fds", nullptr, "standard streams to /dev/null", &S::to_null, nullptr},
     {'p', "child-pidfile", "file", "the command's PID, locked", nullptr, &S::child_pidfile},
-    {'P', "supervisor-pidfile", "file", "the supervisor's, locked", nullptr,
-     &S::supervisor_pidfile},
+    {'P', "supervisor-pidfile", "file", "the supervisor's, too", nullptr, &S::supervisor_pidfile},
     {'r', "restart", nullptr, "run the command again when it ends", &S::restarts, nullptr},
     {'R', "restart-delay", "sec", "as -r, after so long (1)", &S::restarts, nullptr},
     {'C', "restart-count", "times", "as -r, so often at most", &S::restarts, nullptr},
@@ -97,11 +97,10 @@ const struct {
 }
 
 [[noreturn]] void usage(int status) {
-    std::fprintf(status != 0 ? stderr : stdout,
-                 "usage: daemon [options] command [arguments ...]%s\n",
-                 status != 0 ? "; daemon --help lists them" : "");
+    std::fprintf(status ? stderr : stdout, "usage: daemon [options] command [arguments ...]%s\n",
+                 status ? "; daemon --help lists them" : "");
     for (const auto& one : options)
-        if (status == 0)
+        if (!status)
             std::printf("  -%c, --%-18s %-6s %s\n", one.letter, one.word,
                         one.argument != nullptr ? one.argument : "", one.help);
     std::exit(status);
