@@ -168,13 +168,23 @@
 #include <utility>       // pair
 #include <vector>        // lists among the options
 
+// C++17: with external linkage, so that a module can export it.
+#if defined(__cpp_inline_variables)
+#define DAEMONIZE_CONSTANT inline constexpr
+#else
+#define DAEMONIZE_CONSTANT constexpr
+#endif
+#pragma push_macro("Status")  // X11 defines it as int: its headers may come before this one
+#undef Status
+
 // >>api -------------------------------------------------------------------------------------------
 namespace daemonize {
 
 // ---- Values -------------------------------------------------------------------------------------
 
-using Duration = std::chrono::milliseconds;       // a time limit; a negative one counts as zero
-constexpr Duration no_limit = (Duration::max)();  // wait without a limit; (max): it may be a macro
+using Duration = std::chrono::milliseconds;  // a time limit; a negative one counts as zero
+// Wait without a limit. (max): it may be a macro.
+DAEMONIZE_CONSTANT Duration no_limit = (Duration::max)();
 
 enum class Role {
     launcher,    // the process that the user started; the daemon is another one
@@ -338,8 +348,8 @@ private:
 
 // ---- Signals ------------------------------------------------------------------------------------
 
-constexpr int no_signal = 0;     // what a wait returns when its time is over
-extern const int signal_reload;  // SIGHUP; 12 on Windows, which has no SIGHUP
+DAEMONIZE_CONSTANT int no_signal = 0;  // what a wait returns when its time is over
+extern const int signal_reload;        // SIGHUP; 12 on Windows, which has no SIGHUP
 
 enum SignalAction {
     report_signal,     // wait(), wait_for() and poll() return its number
@@ -640,10 +650,14 @@ template <>
 struct is_error_code_enum<daemonize::errc> : true_type {};
 }  // namespace std
 
+#pragma pop_macro("Status")
+#undef DAEMONIZE_CONSTANT
 #endif  // DAEMONIZE_HPP: end of the declarations
 // >>implementation --------------------------------------------------------------------------------
 #if defined(DAEMONIZE_IMPLEMENTATION) && !defined(DAEMONIZE_IMPLEMENTED)
 #define DAEMONIZE_IMPLEMENTED
+#pragma push_macro("Status")
+#undef Status
 
 #include <atomic>  // what an asynchronous handler may touch
 #include <cerrno>
@@ -8274,6 +8288,7 @@ Duration watchdog_interval() noexcept { return detail::manager_watchdog(); }
 #undef DAEMONIZE_KINFO
 #undef DAEMONIZE_UNDER_TSAN
 #undef DAEMONIZE_WINDOWS
+#pragma pop_macro("Status")
 #endif  // DAEMONIZE_IMPLEMENTATION
 
 // CHANGELOG
