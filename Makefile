@@ -114,7 +114,7 @@ $(BUILD)/hostile-asan: tests/attacks/hostile.cpp
 # By itself: what the rest is built with (a sanitizer, coverage) has no place in it.
 $(BUILD)/slow.so: tests/attacks/slow.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(OWN_FLAGS) -O1 -shared -fPIC -MMD -MP -MF $@.d $< -o $@ -ldl
+	$(CXX) $(OWN_FLAGS) $(filter -m32 -isystem /%,$(CXXFLAGS)) -O1 -shared -fPIC -MMD -MP -MF $@.d $< -o $@ -ldl
 
 $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)

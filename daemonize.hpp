@@ -1,19 +1,20 @@
-// daemonize.hpp 1.0.0: turns any program into a well-behaved daemon, on Unix and on Windows.
-// One C++11 header; needs nothing but the standard library. MIT licence: its text is at the end.
+// daemonize.hpp 1.1.0: turns a program into a daemon, on Unix and on Windows.
+// One C++11 header without dependencies. MIT licence (at the end, with the changelog).
 //
-// QUICK START
+// QUICK START: ticker start | stop | restart | reload | status | run
 //
-//     #define DAEMONIZE_IMPLEMENTATION           // in exactly one .cpp
+//     #define DAEMONIZE_IMPLEMENTATION           // in exactly one .cpp file of the program
 //     #include "daemonize.hpp"
 //
-//     int main(int argc, char** argv) {          // ticker start | stop | reload | ...
+//     int main(int argc, char** argv) {
 //         daemonize::DaemonContext context;
 //         context.pidfile = "/run/ticker.pid";
 //         context.standard_output = "/var/log/ticker.log";
+//         context.standard_error = context.standard_output;
 //         return daemonize::control(argc, argv, context, [](daemonize::DaemonContext& daemon) {
-//             daemonize::SignalHandler signals(daemon);
+//             daemonize::SignalHandler signals(daemon);  // SIGINT and SIGTERM end the loop below
 //             signals.start();
-//             daemon.ready();                    // only now does `start` return 0
+//             daemon.ready();                            // now `ticker start` exits with 0
 //             while (signals.wait_for(std::chrono::seconds(1)) == daemonize::no_signal) tick();
 //             return 0;
 //         });
@@ -21,103 +22,142 @@
 //
 // MAP (search for the mark)
 //
-//     >>version         numbers, includes
-//     >>api             what you use: all that there is to read
-//     >>implementation  only where DAEMONIZE_IMPLEMENTATION is defined
-//     >>os              what the core asks of an operating system
-//     >>pure            texts and rules without any system call
-//     >>core            the public classes, in those terms
-//     >>posix           Linux, macOS, the BSDs
-//     >>windows         Windows
-//     >>end             changelog, licence
+//     >>version         version numbers      >>types    what the rooms below share
+//     >>api             the declarations     >>unix     Linux, macOS, the BSDs
+//     >>implementation  the functions:       >>windows  Windows
+//     >>text            texts and rules      >>core     the public classes
+//                                            >>end      changelog, licence
 //
-// OPTIONS (none changes a class or a declaration)
+// MACROS (none of them changes a class or a declaration)
 //
-//     DAEMONIZE_IMPLEMENTATION    in exactly one .cpp, before the #include: the functions' bodies.
-//     The rest count in that file only; each has a default that fits the system:
-//     DAEMONIZE_GENERIC_POSIX     defined: no Linux-only call is used, as on any other Unix.
-//     DAEMONIZE_HAVE_x 0          does without x: PIDFD, CLOSE_RANGE, PRCTL (subreaper, dumpable,
-//                                 no_new_privs), VFORK, RECORD_LOCK, PROCFS, KINFO, SETRESUID,
-//                                 PIPE2, CLOSEFROM, GETPROGNAME. A kernel that refuses one at run
-//                                 time is served without any of this.
+//     DAEMONIZE_IMPLEMENTATION    Define it in exactly one .cpp file, before the #include. That is
+//                                 where the functions are. The other macros count there only.
+//     DAEMONIZE_GENERIC_POSIX     Define it to compile without any Linux-only call. A kernel that
+//                                 refuses a newer call needs no macro: it is served at run time.
+//
+// VOCABULARY
+//
+//     launcher   the process that the user started. It waits for the outcome, prints it and exits.
+//     leader     Unix: the child between launcher and daemon. It judges the start, then exits.
+//     daemon     the process that goes on in the background and runs the program.
+//     ready      the daemon has called ready(): its initialisation is finished.
+//     lock       the exclusive lock on the PID file. Its owner is the only instance.
+//     holder     the process that has the lock.
+//     proof      evidence that the holder is the daemon: on Linux a record lock names its owner.
+//     to drop    to change from root to another user, for good.
+//
+// THE LIFE OF A START ON UNIX
+//
+//     shell                         waits for the launcher, as for any command
+//      `-- launcher                 steps 1 to 7, 18
+//           `-- leader              step 8: leads the new session, judges the start, exits
+//                `-- daemon         steps 9 to 17, 19: its parent is process 1 in the end
+//
+//   launcher   1  checks the options; looks up user, group and supplementary groups
+//              2  makes all paths absolute
+//              3  decides whether to detach; refuses a program with several threads
+//              4  blocks signals; creates and locks the PID file (still empty)
+//              5  opens the logs that need no other user; makes the readiness channel
+//              6  flushes the stdio buffers
+//              7  forks the leader; waits for the leader's report, with a time limit
+//   leader     8  calls setsid(); forks the daemon; waits for what comes first: the daemon's word,
+//                 the daemon's end, the launcher's end, the time limit. If the start has failed it
+//                 kills the daemon, removes the PID file and reports why
+//   daemon     9  puts 0 and 1 onto their targets; 2 is still the launcher's standard error
+//             10  closes the descriptors that it is not meant to keep (`close_fds`)
+//             11  sets umask and core limit
+//             12  takes the record lock; writes its PID into the PID file
+//             13  calls `privileged`: still root; then gives the PID file to the new user
+//             14  changes groups, gid; opens the other logs; chroot, chdir; changes uid; checks it
+//             15  sets the environment: USER, LOGNAME and HOME of the new user
+//             16  sets the signals; open() and start() return here, control() calls the body
+//             17  ready(): standard error goes to the log, the leader is told
+//   launcher  18  collects the leader; exits with 0, or prints one line and exits with the code
+//   daemon    19  at its end: removes the PID file while it still has the lock
+//
+// In the foreground (`run`, or under a manager that expects no fork) the steps are 1 to 5, 11 to 17
+// and 19, in one process; standard streams, descriptors, signal mask and working directory stay.
+//
+// THE LIFE OF A START ON WINDOWS
+//
+//     shell                         waits for the launcher
+//      `-- launcher                 checks options, locks the PID file, starts the program again
+//           `-- daemon              the same program: main() runs again, up to the start; there it
+//                |                  takes over the lock, goes on, and tells the launcher
+//                `-- signal process suspended; its PID is in the PID file. To end it with exit code
+//                                   N is to send signal N. The daemon then starts another one
 //
 // GUARANTEES
 //
-//  1. Status 0 of the launcher: at the moment of ready() the daemon ran, detached, held its PID
-//     file and had written it completely. Anything else is not 0, with one line on stderr:
-//     program, step, object, cause.
-//  2. A daemon that ends before ready() is noticed at once; its status becomes the launcher's
-//     (its code; 128+n for signal n; 1 where that was 0; 124 at ready_timeout). Nothing of a
-//     failed start is left: no process of its group, no PID file, no temporary file.
-//  3. What counts is the lock on the PID file, never the number in it: a file left by a crash
-//     blocks nobody, and of any number of starts at once exactly one succeeds. A refused start
-//     changes nothing, not even a time stamp.
-//  4. Nobody is signalled but the process that provably holds the file: never a stranger that has
-//     its number now, never PID 1 or 0, never a group.
-//  5. Handlers run in normal context, in the thread that waits. No signal that was asked for is
-//     lost; equal ones may be counted together while they are pending. Order between different
-//     ones is not promised.
-//  6. Paths are meant from where the caller stood. Buffered text appears once. Destructors and
-//     atexit handlers run once, in the daemon.
-//  7. Pipes and terminals of the caller get their end of file when the launcher ends.
-//  8. A drop of privileges is complete (groups, real, effective and saved ids) or the start
-//     fails.
-//  9. stop() returns when the process is gone and the lock is free, and says what it did.
+//  1. If the launcher exits with 0, then at the moment of ready() the daemon was running, detached,
+//     and held its PID file, completely written. Otherwise one line on standard error says why.
+//  2. A daemon that ends before ready() is noticed at once. Its status becomes the launcher's: its
+//     exit code; 128+n for signal n; 1 if the code was 0; 124 if it was not ready in time. If a
+//     start fails, everything that it made is removed: processes, PID file, temporary files.
+//  3. The lock on the PID file decides whether an instance runs, never the number in it. A file
+//     that a crash has left blocks no start. Of many starts at the same time exactly one succeeds.
+//     A refused start changes nothing, not even the file's modification time.
+//  4. Only the proven holder of the PID file is signalled: never another process that has got its
+//     number, never a process group. Process 1 only where it is the proven holder (a container).
+//  5. Signal callbacks are ordinary code: they run inside wait(), wait_for() or poll(). No signal
+//     is lost; equal ones that are pending may be reported as one, different ones in any order.
+//  6. Relative paths are relative to the directory in which the program was started. Text in stdio
+//     buffers is written exactly once. Destructors and atexit handlers run once, in the daemon.
+//  7. The daemon keeps none of the caller's pipes or terminals, so that `x=$(prog start)` and
+//     `ssh host prog start` return as soon as the launcher exits.
+//  8. Dropping root is complete (groups, real, effective, saved ids), or the start fails.
+//  9. stop() returns when the process is gone and its lock is free, and says what it did.
 //
-// What it cannot promise:
+// WHAT IT CANNOT PROMISE
 //
-//  a. Whoever deletes the PID file of a living daemon opens the way to a second one.
-//  b. Any user who may read the PID file can delay a start by up to a second with a lock of his
-//     own (pidfile_mode 0600 closes that).
-//  c. Code in the daemon that opens and closes the daemon's own PID file drops the proof that
-//     send() and stop() ask for (a POSIX rule of record locks). ready(), wait(), wait_for() and
-//     poll() renew it; until then they refuse, and say so.
-//  d. Without Linux's record locks (macOS, BSD) the proof is weaker: the lock is held and the
-//     number was read twice the same. A process that is not the daemon could hold the lock. On
-//     Windows one could that has the file open to write and lets nobody else write.
-//  e. A child that the daemon starts before ready() inherits the launcher's stderr, and one that
-//     moves to a group or session of its own before ready() is not found when the start fails.
-//  f. Ctrl-C ends a waiting launcher; a daemon whose ready() then finds nobody ends itself, and
-//     until its initialisation is over it keeps lock and file. A launcher killed between the
-//     daemon's ready and its own end leaves a running daemon.
-//  g. The session's cgroup is kept: logind with KillUserProcesses ends the daemon at logout (use
-//     lingering, or a user unit). Under a service manager or in a container the answer is `run`.
-//  h. macOS: fork without exec is unsafe once Foundation or libdispatch was used: open() first
-//     in main(). epoll and kqueue descriptors made before the start are dead or shared after it.
-//  i. Type=forking WITHOUT PIDFile= cannot be told from Type=simple: name PIDFile= in the unit,
-//     or set detach_process to Detach::yes.
-//  j. Memory that runs out ends the program.
-//  k. The PID file goes when the context is closed or destroyed, the process a little later: what
-//     runs in between (static destructors, atexit) can meet a daemon that somebody else starts.
-//     stop() and restart wait for the process itself.
+//  a. If somebody deletes the PID file of a running daemon, a second instance can start.
+//  b. A user who may read the PID file can lock it, and so prevent starts while this lock lasts.
+//     `pidfile_mode = 0600` allows this to the owner alone.
+//  c. If code in the daemon opens and closes the daemon's own PID file, the proof is lost: POSIX
+//     drops a process's record locks then. ready(), wait(), wait_for() and poll() take it again;
+//     until then send() and stop() refuse and say so. Use native_handle() of the PID file instead.
+//  d. Without Linux's record locks (macOS, BSD) the proof is weaker: the file is locked, and the
+//     same number was read twice. On Windows any process that has it open for writing passes.
+//  e. A child that the daemon starts before ready() inherits the launcher's standard error. If it
+//     moves to a session of its own, a failed start does not find and end it.
+//  f. Ctrl-C ends a waiting launcher; the leader then ends the daemon. A launcher that is killed
+//     after the daemon's ready() and before its own exit leaves a running daemon.
+//  g. The daemon stays in the cgroup of its session: logind with KillUserProcesses=yes ends it at
+//     logout. Use lingering, a user unit, or `run` under a service manager.
+//  h. macOS: a fork without exec is unsafe after Foundation or libdispatch was used. Call open()
+//     first in main(). Epoll and kqueue descriptors from before the start do not work after it.
+//  i. A unit with Type=forking and without PIDFile= looks like Type=simple. open() and start() then
+//     stay in the foreground. Name PIDFile= in the unit, or set detach_process to Detach::yes.
+//  j. If memory runs out the program ends.
+//  k. close() removes the PID file a little before the process ends: static destructors and atexit
+//     handlers may meet a new instance. stop() and `restart` wait for the process itself.
+//  l. Code in the daemon that closes all descriptors frees the lock: spare pidfile_handle(). A
+//     child made by _Fork() runs no fork handlers and keeps the lock until it calls exec or ends.
+//  m. The descriptors and signals that the program inherited are noted before main(). In a library
+//     that is loaded late they are noted as late: what was opened until then counts as inherited.
 //
 // WHAT DIFFERS
 //
-// |                      | Linux              | macOS, BSD, other Unix | Windows                |
-// |----------------------|--------------------|------------------------|------------------------|
-// | the daemon is        | a fork of a fork   | the same               | itself, started again  |
-// | code before start    | runs once          | runs once              | runs in both           |
-// | the PID file names   | the daemon         | the daemon             | one that stands for it |
-// | holder is proven by  | record lock, pidfd | flock, number          | share mode, parent     |
-// | SIGHUP               | SIGHUP             | SIGHUP                 | none: 12 is reload     |
-// | umask, ids, chroot   | yes                | yes                    | error: unsupported     |
-// | signals come by      | sigaction          | sigaction              | the end of that one    |
-// | other threads        | refused            | refused where told (1) | no matter              |
-// | helper processes     | none               | none                   | two, which never run   |
-// | uptime in status()   | yes                | where told (1)         | yes                    |
-// | tried                | yes                | compiled; generic path | under wine only        |
-// |                      |                    | tried on Linux         |                        |
-//
-// (1) macOS and FreeBSD tell it.
+// |                           | Linux              | macOS, BSD, other    | Windows               |
+// |---------------------------|--------------------|----------------------|-----------------------|
+// | the daemon is             | a fork of a fork   | a fork of a fork     | the program, again    |
+// | code before the start     | runs once          | runs once            | runs in both          |
+// | the PID in the file is    | the daemon's       | the daemon's         | the signal process's  |
+// | proof of the holder       | record lock, pidfd | flock, number        | share mode, parent    |
+// | `reload` sends            | SIGHUP             | SIGHUP               | 12 (it has no SIGHUP) |
+// | umask, ids, chroot        | yes                | yes                  | errc::unsupported     |
+// | start with more threads   | refused            | refused if told (1)  | allowed               |
+// | processes beside it       | none               | none                 | two, suspended        |
+// (1) by the system: macOS and FreeBSD do.
 
 // >>version ---------------------------------------------------------------------------------------
 #ifndef DAEMONIZE_HPP
 #define DAEMONIZE_HPP
 
 #define DAEMONIZE_VERSION_MAJOR 1
-#define DAEMONIZE_VERSION_MINOR 0
+#define DAEMONIZE_VERSION_MINOR 1
 #define DAEMONIZE_VERSION_PATCH 0
-#define DAEMONIZE_VERSION 10000  // MAJOR * 10000 + MINOR * 100 + PATCH
+#define DAEMONIZE_VERSION 10100  // MAJOR * 10000 + MINOR * 100 + PATCH
 
 #include <chrono>        // time limits
 #include <cstddef>       // nullptr_t: a null pointer is no path and no name
@@ -133,34 +173,37 @@ namespace daemonize {
 
 // ---- Values -------------------------------------------------------------------------------------
 
-using Duration = std::chrono::milliseconds;       // a limit; negative counts as zero
-constexpr Duration no_limit = (Duration::max)();  // wait for ever; (max): it may be a macro
+using Duration = std::chrono::milliseconds;       // a time limit; a negative one counts as zero
+constexpr Duration no_limit = (Duration::max)();  // wait without a limit; (max): it may be a macro
 
 enum class Role {
-    launcher,    // typed `start`: waits for the daemon, reports, leaves
-    daemon,      // goes on, detached
-    foreground,  // goes on where it was: asked for, or under a manager that would lose a fork
+    launcher,    // the process that the user started; the daemon is another one
+    daemon,      // the new process, detached
+    foreground,  // the process that the user started is the service itself: nothing was forked
 };
 
-// Whether to detach. automatic: by evidence of where the program was started from; see explain().
+// Whether to detach. automatic: by how the program was started; explain() tells what was found.
 enum class Detach { automatic, yes, no };
 
-// Which descriptors the daemon closes: those that came through exec, all but files_preserve, none.
+// Which descriptors above 2 the daemon closes: those that were open when the program was executed
+// (what it has opened itself stays), all (PEP 3143), or none. files_preserve and systemd's sockets
+// (LISTEN_FDS) always stay open.
 enum class CloseFds { inherited, all, none };
 
-enum StreamChoice { null_stream, keep_stream };
+enum StreamChoice { null_stream, keep_stream };  // /dev/null; where it led before the start
 
-// Where a standard stream of the daemon leads: to a file (appended), to an open descriptor, to
-// nothing, or where it led before. Applied only when detached: in the foreground the streams stay
-// as they are. Source: PEP 3143 (stdin, stdout, stderr).
+// Where a standard stream of the daemon leads. Two streams may name the same file. In the
+// foreground this has no effect: the streams stay as they are. Source: PEP 3143 (stdin, ...).
 class Stream {
 public:
     Stream(StreamChoice choice = null_stream) : choice_(choice) {}
-    Stream(const char* path);         // "": invalid_option
-    Stream(const std::string& path);  // made absolute
-    Stream(std::nullptr_t) = delete;                                        // say null_stream
-    static Stream descriptor(int open_descriptor);     // [unix] duplicated by the start
-    static Stream truncated(const std::string& path);  // emptied, once the start has the lock
+    // A file: created with mode 0640 if it is missing, else appended to. It belongs to the user who
+    // the daemon becomes. An empty path is an error (invalid_option).
+    Stream(const char* path);
+    Stream(const std::string& path);
+    Stream(std::nullptr_t) = delete;                   // write null_stream
+    static Stream descriptor(int open_descriptor);     // [unix] the start duplicates it
+    static Stream truncated(const std::string& path);  // a file, emptied after the lock was taken
 
     enum Choice {
         null_choice = null_stream,
@@ -179,14 +222,15 @@ private:
     bool truncates_ = false;
 };
 
-// A user or a group: unset, a number (0 is one), or a name; digits that name nobody are a number.
+// A user or a group: not set, a number (0 is root), or a name. A string of digits is first looked
+// up as a name, then taken as a number.
 class Account {
 public:
     Account() {}
-    Account(int id);                   // negative: refused by the start, invalid_option
-    Account(unsigned id);              // uid_t, gid_t
-    Account(const char* name);         // resolved by the start, or
-    Account(const std::string& name);  // unknown_account
+    Account(int id);            // negative: invalid_option
+    Account(unsigned id);       // uid_t, gid_t
+    Account(const char* name);  // no such name: unknown_account
+    Account(const std::string& name);
     Account(std::nullptr_t) = delete;
 
     bool is_set() const noexcept { return is_set_; }
@@ -200,32 +244,32 @@ private:
 };
 
 // ---- Errors -------------------------------------------------------------------------------------
-// A call that can fail has two forms: f(..., Error&) does the work and throws nothing; f(...)
-// throws DaemonError (without exceptions: prints it and ends the program with status 1).
+// A function that can fail has two forms. The form with an Error& reports there and throws nothing.
+// The other form throws DaemonError; without exceptions it prints the text and exits with 1.
 
 enum class errc {
     already_running = 1,  // another process holds the PID file; the text names it
-    not_running,          // nobody holds the PID file
-    untrusted_pid_file,   // a symlink, a FIFO, a second link, or others could write it
-    invalid_pid_file,     // held, but what stands in it is no PID
-    unproven_holder,      // locked, but not provably by a daemon whose PID stands in it
-    invalid_option,       // a value that cannot be meant, or two options that exclude each other
-    unsupported,          // this system has no such thing; the text names the option
+    not_running,          // no process holds the PID file
+    untrusted_pid_file,   // a symlink, a FIFO or a hard link, or other users could change it
+    invalid_pid_file,     // the file is locked, but its content is not a PID
+    unproven_holder,      // the file is locked, but there is no proof that a daemon of ours did it
+    invalid_option,       // a value out of range, or two options that exclude each other
+    unsupported,          // this system has no such feature; the text names the option
     unknown_account,      // no such user or group
-    unknown_signal,       // no such number, or one that cannot be caught or sent
-    threads_running,      // forking would lose the other threads; see allow_threads
-    start_failed,         // the daemon said fail(), or ended before ready(); the text has its words
-    timed_out,            // not ready, not acquired, not ended in time
-    drop_incomplete,      // privileges could still be regained: the daemon refused to go on
+    unknown_signal,       // no such signal number, or one that cannot be caught or sent
+    threads_running,      // a fork would lose the other threads; see allow_threads
+    start_failed,         // the daemon called fail() or ended before ready(); the text says why
+    timed_out,            // not ready, not acquired or not ended within the time limit
+    drop_incomplete,      // root could be regained, so the daemon refused to go on
 };
 const std::error_category& category() noexcept;
 std::error_code make_error_code(errc condition) noexcept;
 
-// What went wrong: a code to compare, and a line to print (step, object, cause).
+// What went wrong: a code to compare and a line to print (step, object, cause).
 struct Error {
-    std::error_code code;  // ours, or the system's own errno / GetLastError value
+    std::error_code code;  // an errc, or the system's errno or GetLastError() value
     std::string text;      // "cannot lock '/run/a.pid': already running as process 4711"
-    int exit_code = 0;     // of a start that failed: what the launcher is to end with
+    int exit_code = 0;     // the status with which a launcher should exit; 0: no start has failed
     explicit operator bool() const noexcept { return static_cast<bool>(code); }
 };
 
@@ -236,7 +280,7 @@ public:
     const char* what() const noexcept override { return text_.what(); }
 
 private:
-    std::runtime_error text_;  // copied without throwing, unlike a string
+    std::runtime_error text_;  // unlike a std::string it is copied without throwing
 };
 
 // ---- PID file -----------------------------------------------------------------------------------
@@ -247,41 +291,42 @@ struct Session;
 struct Watch;
 }  // namespace detail
 
-// A PID file by itself, for a program that only wants to be alone (DaemonContext has its own).
-// What counts is the lock, which ends with the process however that ends; the number is for
-// people. One object from one thread. Source: pidfile(3), flock(2).
+// A PID file without a daemon, for a program of which one instance may run. The lock ends with the
+// process, however that ends. Use an object from one thread only. Source: pidfile(3), flock(2).
 class PidFile {
 public:
-    explicit PidFile(const std::string& path, int mode = 0644);  // touches nothing
+    explicit PidFile(const std::string& path, int mode = 0644);  // opens nothing yet
     PidFile(PidFile&& other) noexcept;
     PidFile& operator=(PidFile&& other) noexcept;
     PidFile(const PidFile&) = delete;
     PidFile& operator=(const PidFile&) = delete;
-    ~PidFile();  // release(), in the process that acquired it
+    ~PidFile();  // release(), in the process that called acquire()
 
-    // Locks, then writes "PID\n". A lock of a proven daemon is waited for until `limit`, zero: not
-    // at all; one that nobody proves (a query's, a reader's, a start's) for at least a second.
-    // Held already: true. already_running, untrusted_pid_file, unproven_holder, timed_out,
-    // invalid_option (a path or mode that cannot be meant), or the system's: the file cannot be
-    // made or written (no such directory, disk full), or its file system knows no locks.
+    // Locks the file and writes "PID\n" into it; already held by this object: does nothing. If a
+    // daemon holds the lock, waits up to `limit` (0: does not wait). If something else holds it for
+    // a moment (a status query, another start), waits at least one second. Fails with
+    // already_running, untrusted_pid_file, unproven_holder, timed_out, invalid_option (a path or
+    // mode out of range), or the system's error: no such directory, disk full, no locks there.
     void acquire(Duration limit = Duration(0));
     bool acquire(Duration limit, Error& error) noexcept;
-    // Removes it if it is still ours, then unlocks. Not held, or a fork of the process that holds
-    // it: nothing happens.
+    // Removes the file if it is still ours, then unlocks it. Does nothing if it is not held, or in
+    // a forked child of the holder.
     void release() noexcept;
     bool is_held() const noexcept;  // by this object, in this process
-    // The number inside, whoever wrote it, locked or not: for people, never to be signalled (see
-    // send()). Changes nothing, never blocks. invalid_pid_file, untrusted_pid_file, or the
-    // system's: std::errc::no_such_file_or_directory, ... The form with Error&: 0 for these.
+    // The number in the file, whoever wrote it, locked or not: for display only. To signal a daemon
+    // use send(). Changes nothing, never blocks. Fails with invalid_pid_file, untrusted_pid_file or
+    // the system's error (no such file, ...); the form with Error& then returns 0.
     long read() const;
     long read(Error& error) const noexcept;
-    const std::string& path() const noexcept;  // absolute, as of the constructor
-    std::intptr_t native_handle() const noexcept;  // for code that closes everything else
+    const std::string& path() const noexcept;  // made absolute by the constructor
+    // The open, locked descriptor (HANDLE on Windows) of the file; -1 if it is not held. Read or
+    // fstat() through it: opening and closing the file by name would drop the proof (see c above).
+    std::intptr_t native_handle() const noexcept;
 
-    // Where the PID file of `program` belongs: /run (else /var/run) for root, else the user's own
-    // place ($XDG_STATE_HOME, ~/.local/state, %LOCALAPPDATA%), made with mode 0700 and refused
-    // unless it is the user's own. Never /tmp. Also for the field DaemonContext::pidfile.
-    // invalid_option (`program` is no file name), untrusted_pid_file (others may write there),
+    // The usual place for the PID file of `program`, also for DaemonContext::pidfile: the service
+    // manager's $RUNTIME_DIRECTORY; root's /run (/var/run); for other users a directory of mode
+    // 0700 in $XDG_STATE_HOME or ~/.local/state; on Windows in %LOCALAPPDATA%. Never /tmp. Fails
+    // with invalid_option (not a file name), untrusted_pid_file (others may write there),
     // unknown_account (no home directory). Source: FHS 3.0, XDG Base Directory Specification.
     static std::string default_path(const std::string& program);
     static std::string default_path(const std::string& program, Error& error) noexcept;
@@ -293,21 +338,21 @@ private:
 
 // ---- Signals ------------------------------------------------------------------------------------
 
-constexpr int no_signal = 0;
-extern const int signal_reload;  // SIGHUP; 12 on Windows, which has none
+constexpr int no_signal = 0;     // what a wait returns when its time is over
+extern const int signal_reload;  // SIGHUP; 12 on Windows, which has no SIGHUP
 
 enum SignalAction {
-    report_signal,     // wait(), wait_for(), poll() return its number
-    ignore_signal,     // dropped
-    default_signal,    // left to the system
-    terminate_signal,  // the PID file is removed, then the system's default ends the process
+    report_signal,     // wait(), wait_for() and poll() return its number
+    ignore_signal,     // nothing happens
+    default_signal,    // what it did before this handler was started
+    terminate_signal,  // removes the PID file, then the system's default action ends the process
 };
 
-// What a signal does: an action, or a callback that runs in the waiting thread.
+// What a signal does: an action, or a callback that runs inside the waits.
 class Handler {
 public:
     Handler(SignalAction action = report_signal) : action_(action) {}
-    Handler(void (*function)(int signum));  // also SIG_IGN and SIG_DFL
+    Handler(void (*function)(int signum));  // SIG_IGN and SIG_DFL are understood, too
     template <class F>
     Handler(F function) : callback_(function) {}
     Handler(std::nullptr_t) = delete;
@@ -320,9 +365,8 @@ private:
     std::function<void(int signum)> callback_;
 };
 
-// What throw_received() throws. No std::exception: who catches those to log a failed request must
-// not swallow the order to end (as BaseException in Python's daemoniker). control() takes it for an
-// orderly end with status 128+n.
+// What throw_received() throws. It is no std::exception, so that a loop which catches those does
+// not catch the order to end. control() turns it into an orderly end with status 128+n.
 class ReceivedSignal {
 public:
     explicit ReceivedSignal(int signum) noexcept : signum_(signum) {}
@@ -344,49 +388,48 @@ struct ReceivedSIGABRT : ReceivedSignal {
 
 class DaemonContext;
 
-// Brings signals into normal context: the asynchronous part counts and writes one byte; callbacks
-// run inside wait...(), poll(), throw_received(), in the thread that calls them. Made before or
-// after the start of a daemon. No thread of its own on Unix. Equal signals may be counted together
-// while they are pending; the last one is never lost. Source: daemoniker's SignalHandler1.
+// Receives signals in ordinary code. The real signal handler only counts and writes one byte to a
+// pipe. Callbacks run inside the waits and poll() and may allocate, lock and log. Any one thread
+// may wait, also one that did not create the object. It may be created before or after the start of
+// a daemon. It starts no thread on Unix. Source: daemoniker's SignalHandler1.
 class SignalHandler {
 public:
-    SignalHandler();                                 // of a program without a context
+    SignalHandler();                                 // for a program without a DaemonContext
     explicit SignalHandler(DaemonContext& context);  // also runs the callbacks of its signal_map
     SignalHandler(const SignalHandler&) = delete;
     SignalHandler& operator=(const SignalHandler&) = delete;
     ~SignalHandler();  // stop()
 
-    Handler sigint, sigterm, sigabrt;  // assignable at any time by the waiting thread
-    Handler reload;                    // of signal_reload: default_signal; under control()
-                                       // reopen_streams()
+    // The waiting thread may assign these at any time; the next wait uses the new value.
+    Handler sigint, sigterm, sigabrt;
+    // Of signal_reload. Without an assignment: default_signal; under control() reopen_streams().
+    Handler reload;
 
-    // Any other signal (of the four above it sets the field). At any time, also from a callback; it
-    // counts from the next wait on, with start() done at once. unknown_signal: SIGKILL, SIGSTOP, a
-    // program error (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS), one of the C library's own,
-    // or no such number.
+    // Sets the handler of any other signal (for the four above it sets the field), at any time,
+    // also from a callback; after start() at once. Fails with unknown_signal for SIGKILL, SIGSTOP,
+    // SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, a signal of the C library, or no such
+    // number.
     void on(int signum, Handler handler);
     bool on(int signum, Handler handler, Error& error) noexcept;
 
-    // From here on the signals are ours. Idempotent. invalid_option: another SignalHandler has one
-    // of them; or the system's (no descriptors left): then nothing is taken.
+    // Installs the handlers, all or none. A second call does nothing. Fails with invalid_option if
+    // another SignalHandler has one of the signals, or with the system's error.
     void start();
     bool start(Error& error) noexcept;
-    // Idempotent; restores what was there, if it is still ours. Drops what was not waited for, but
-    // for signal_map's callbacks, which the next SignalHandler runs. Also from a callback: the wait
-    // that runs it then returns.
+    // Restores the handlers from before start(), where ours are still installed. A second call does
+    // nothing. Signals that have come but were not yet reported are discarded. Exception: callbacks
+    // in signal_map are kept for the next SignalHandler. If a callback calls it, the wait returns.
     void stop() noexcept;
 
-    // The waits run the callbacks of what has come, and return the number of a signal that is to
-    // be reported; wait_for() and those below return no_signal when the limit is over. A callback
-    // does not end a wait; its exception leaves it, and the next wait goes on with what is left.
-    // DaemonError, invalid_option: start() was not called. They also renew the proof on the
-    // daemon's PID file (see the guarantees) and feed the service manager's watchdog.
+    // The waits run callbacks and return the number of a report_signal signal, or no_signal when
+    // the time is over. After a callback the wait continues. If a callback throws, the exception
+    // propagates and the next wait handles the remaining signals. Without start() they throw
+    // DaemonError. They also renew the proof of the PID file and feed the manager's watchdog.
     int wait();
     int wait_for(Duration limit);
     template <class Clock, class D>
     int wait_until(std::chrono::time_point<Clock, D> time) {
-        // Looked at again after each round: a clock that was set meanwhile counts as it stands.
-        for (;;) {
+        for (;;) {  // the clock is read at least every second, in case somebody sets it
             const auto now = Clock::now();
             const Duration left =
                 time <= now ? Duration(0) : std::chrono::duration_cast<Duration>(time - now);
@@ -395,16 +438,16 @@ public:
             if (signum != no_signal || time <= Clock::now()) return signum;
         }
     }
-    // Until a signal comes, or no_signal: the handle has input (or an end of file), or time is
-    // over. No gap, unlike poll() before a blocking call. A descriptor; on Windows a waitable
-    // HANDLE.
+    // Waits for a signal, or for input or end of file on one descriptor (Windows: a waitable
+    // HANDLE); a signal that comes just before is not missed. For several descriptors see
+    // native_handle().
     int wait_for_input(std::intptr_t handle, Duration limit = no_limit);
-    int poll();  // wait_for() of zero
-    // wait_for() that throws a signal instead of returning it: ReceivedSIGINT, ReceivedSIGTERM,
-    // ReceivedSIGABRT or ReceivedSignal. Without exceptions it ends the program with 128+n.
+    int poll();  // wait_for() of zero: does not wait
+    // As wait_for(), but throws the signal: ReceivedSIGINT, ReceivedSIGTERM, ReceivedSIGABRT or
+    // ReceivedSignal. Without exceptions it ends the program with status 128+n.
     void throw_received(Duration limit = Duration(0));
-    // For an event loop of your own: a descriptor to poll for input, on Windows a HANDLE to wait
-    // for. When it is ready call poll(), and nothing else with it. -1 unless started.
+    // For your own event loop: a descriptor (on Windows a HANDLE) that becomes ready when a signal
+    // has come. Call poll() then, and do not read from it. -1 before start().
     std::intptr_t native_handle() const noexcept;
 
 private:
@@ -413,178 +456,181 @@ private:
 
 // ---- The daemon ---------------------------------------------------------------------------------
 
-// The options: names and meaning as in PEP 3143 where it has them. Relative paths are meant from
-// the caller's directory. [unix], [windows]: set elsewhere it is errc::unsupported.
+// The options. Names and meaning are those of PEP 3143 where it has them. Relative paths are
+// relative to the directory in which the program was started. [unix], [linux], [windows]: elsewhere
+// setting it is errc::unsupported. [detached]: it has no effect in the foreground.
 struct DaemonOptions {
-    // "": none, thus no single instance, send() or stop(). See PidFile::default_path().
-    std::string pidfile;
-    bool make_directory = false;
-    int pidfile_mode = 0644;  // [unix] of a file that the start creates, whatever the umask
+    std::string pidfile;          // empty: none, and then no single instance, send() or stop()
+    bool make_directory = false;  // create its directory: 0755, owned by the daemon's user
+    int pidfile_mode = 0644;      // [unix] whatever the umask
 
-    // "": "/", on Windows %SystemRoot%; ".": stay. In the foreground "" is to stay, too.
+    // Empty: "/" (Windows: %SystemRoot%), in the foreground "."; a path inside chroot_directory.
     std::string working_directory;
-    std::string chroot_directory;  // [unix] working_directory is then inside it. Needs root
+    std::string chroot_directory;  // [unix] needs root
 
-    // In the foreground they stay as they are. standard_error is the launcher's until ready().
+    // [detached] One log for both: standard_output = standard_error = "/var/log/ticker.log".
+    // Standard error is the launcher's until ready(), so that the user sees an early failure.
     Stream standard_input, standard_output, standard_error;
+    int umask = -1;  // [unix] -1: 027, so that other users can read nothing of what is created
 
-    int umask = -1;  // [unix] -1: 027
-
-    // [unix] Who the daemon is in the end. uid alone: with the primary group of that user, who must
-    // then have a passwd entry; gid alone drops the supplementary groups. Needs root, unless this
-    // process is that user already.
+    // [unix] The user and group of the daemon; needs root. Only uid: with that user's primary group
+    // (a number must then be in the passwd database). Only gid: no supplementary groups are kept.
     Account uid, gid;
-    bool initgroups = true;     // with the supplementary groups of uid; false: none
-    bool no_new_privs = false;  // [linux] exec of a set-uid program gains nothing
-    bool prevent_core = true;   // no core files, no ptrace; on Windows no error boxes
+    bool initgroups = true;     // with the supplementary groups of uid; false: with none
+    bool no_new_privs = false;  // [linux] a set-uid program that the daemon executes gains nothing
+    bool prevent_core = true;   // no core files (they may contain secrets); Windows: no error boxes
 
-    Detach detach_process = Detach::automatic;  // "run" of control() is always Detach::no
-    CloseFds close_fds = CloseFds::inherited;
-    std::vector<int> files_preserve;            // [unix] every other descriptor is closed
+    Detach detach_process = Detach::automatic;  // `run` of control() is always Detach::no
+    CloseFds close_fds = CloseFds::inherited;   // [detached] which descriptors to close
+    std::vector<int> files_preserve;            // [unix] [detached] these stay open
 
-    // = {{SIGUSR1, ignore_signal}}. Beside the built-in: SIGTTIN, SIGTTOU, SIGTSTP and SIGHUP are
-    // ignored, SIGTERM and SIGINT are terminate_signal. Callbacks run in a SignalHandler's waits.
+    // For the daemon's whole life: {{SIGUSR1, ignore_signal}}; callbacks run in a SignalHandler's
+    // waits. Without an entry SIGTERM and SIGINT are terminate_signal; SIGTTIN, SIGTTOU, SIGTSTP,
+    // SIGHUP do nothing, unless the program has set them. SIGPIPE stays as it was.
     std::vector<std::pair<int, Handler>> signal_map;
-
-    bool clear_environment = false;  // but for environment_keep
+    bool clear_environment = false;  // remove all variables but those in environment_keep
     std::vector<std::string> environment_keep;
 
-    // The last act as root: bind ports; what it opens stays open. An exception of it, or fail(),
-    // ends the start. Runs in the daemon, whose standard error is still the launcher's.
+    // Called in the daemon as the last act as root: bind a port below 1024, read a key. What it
+    // opens stays open. Standard error is the launcher's. If it throws or calls fail() the start
+    // has failed. On Unix it may use variables of the launcher; on Windows main() has run again.
     std::function<void(DaemonContext&)> privileged;
 
+    // control() calls it for `restart` and `reload` before it touches the running daemon: check the
+    // configuration. If it returns false the daemon is left alone and error.text is printed.
     std::function<bool(Error& error)> check;
-    std::string help;
+    std::string help;          // the program's own part of the text of --help
+    std::string payload;       // bytes that the daemon gets from the launcher, also on Windows
+    std::string program_name;  // for messages. Empty: the name of the executable
 
-    std::string payload;       // bytes; in the daemon those that the launcher had
-    std::string program_name;  // in messages; "": as the system knows it
-
-    // [windows] A daemon leaves the job that its caller is in (a terminal's, an IDE's, a CI's) where
-    // that lets go; else it ends with the job, and the launcher says so. true: then the start is
-    // refused, errc::unsupported.
+    // [windows] If the daemon cannot leave the caller's job (of a terminal, an IDE, a CI) it ends
+    // with that job. true: the start is refused (unsupported); false: the launcher says so.
     bool must_leave_job = false;
-    bool replace_arguments = false;  // [windows] the relaunch gets `arguments`, not our own
+    bool replace_arguments = false;  // [windows] the daemon gets `arguments` instead of argv
     std::vector<std::string> arguments;
 
-    bool ready_by_hand = false;  // started only when ready() is said; control() implies it
-    Duration ready_timeout = std::chrono::seconds(30);  // no_limit or 0: none. Then SIGKILL, 124
-    Duration stop_timeout = std::chrono::seconds(10);   // of control(): then SIGKILL
-    int stop_signal = 15;
-    bool kill_after_stop_timeout = true;
-    bool running_is_success = false;
+    // false: ready when open() or start() returns. true, as always under control(): by ready().
+    bool ready_by_hand = false;
+    // A daemon that is not ready by then is killed; the start fails with 124. 0, no_limit: none.
+    Duration ready_timeout = std::chrono::seconds(30);
+    Duration stop_timeout = std::chrono::seconds(10);  // of `stop` and `restart` of control()
+    int stop_signal = 15;                              // the first signal of `stop`: SIGTERM
+    bool kill_after_stop_timeout = true;  // then SIGKILL; false: report the failure, let it live
+    bool running_is_success = false;      // `start` of a running service exits with 0 (LSB), not 1
 
-    // [unix] A fork has only the thread that made it: what others held locked stays locked, so
-    // that nothing but async-signal-safe functions is safe in the daemon. Else threads_running.
+    // [unix] Start although there are other threads. They do not exist in the daemon, and what they
+    // had locked stays locked there: only async-signal-safe functions are safe.
     bool allow_threads = false;
 };
 
-// How this program becomes a daemon: set the fields, start it. The start changes none of them. One
-// object from one thread; one daemon in a process.
+// How the program becomes a daemon: set the fields, then start it once. The start does not change
+// the fields. Use an object from one thread only.
 class DaemonContext : public DaemonOptions {
 public:
     DaemonContext();
-    DaemonContext(DaemonContext&& other) noexcept;  // before the start only
+    DaemonContext(DaemonContext&& other) noexcept;  // a context may be moved at any time
     DaemonContext(const DaemonContext&) = delete;
     DaemonContext& operator=(const DaemonContext&) = delete;
     ~DaemonContext();  // close()
 
-    // For main(), before other threads and before one-time work of its own (see is_setup()).
-    // Returns in the daemon only (or the foreground). The launcher leaves by _exit: with 0 when the
-    // daemon is ready, else with one line on stderr and the daemon's status. Open already: nothing
-    // happens (PEP 3143). Where it cannot even begin it prints its line and leaves with status 1.
+    // The simplest form, for main(): call it before the program starts threads. It returns only in
+    // the daemon (or in the foreground). The launcher exits inside: with 0 when the daemon is
+    // ready, else with one line on standard error and the status of guarantee 2, or 1. If the
+    // context is open already it does nothing (PEP 3143).
     void open();
-    // Returns in the launcher as well, with the daemon ready or with the error, and prints nothing.
-    // Look at the role! With an error the role is the launcher's, and the caller is as it was; but
-    // in the foreground, where there is no other process, what was changed by then stays changed.
-    // Before anything is done: invalid_option, unsupported, unknown_account, threads_running. The
-    // PID file: those of PidFile::acquire(). The daemon: start_failed, timed_out, drop_incomplete.
-    // Or the system's, where a step of it failed; the text names step and object.
+    // Prints nothing and returns in the launcher, too: look at the role! After an error the caller
+    // is in the launcher, where nothing has changed; in the foreground what was done stays done.
+    // Fails with invalid_option, unsupported, unknown_account, threads_running, start_failed,
+    // timed_out, drop_incomplete, as PidFile::acquire(), or with the system's error of a step.
     Role start();
     Role start(Error& error) noexcept;
 
-    // In the daemon: ends the start, puts the log in the place of the launcher's standard error and
-    // tells the launcher, or the service manager. Does not return if the launcher is gone: a daemon
-    // that nobody knows of ends itself. Once; before and after that nothing happens.
+    // Call it once in the daemon, when initialisation is done. From here on standard error goes to
+    // the log, and the launcher exits with 0. Further calls do nothing. If the launcher is gone
+    // (the user pressed Ctrl-C) it removes the PID file and ends the process.
     void ready() noexcept;
-    // Ends a start that failed: text and status become the launcher's, the text also the log's if
-    // that is open by then (a drop opens some logs only after the privileged hook). Later: the text
-    // goes into the log, and the program ends by exit(). A status of 0 (mod 256) becomes 1.
+    // Ends the process. Before ready(): the start has failed; the launcher prints `message`, the
+    // log gets it too, and `exit_code` is the launcher's status. After ready(): the message goes to
+    // the log, then exit(exit_code). An exit code of 0 becomes 1.
     [[noreturn]] void fail(const std::string& message, int exit_code = 1) noexcept;
-    // Removes the PID file and nothing else; the destructor does it too. Descriptors, streams and
-    // ids stay (PEP 3143). In a fork of the daemon nothing is removed. Any number of times.
+    // Removes the PID file, and changes nothing else (PEP 3143). A second call does nothing, nor
+    // does a call in a forked child. The destructor calls it.
     void close() noexcept;
-    // For sigaction(): removes the PID file, then the default action of the signal ends the
-    // process. Async-signal-safe. Source: PEP 3143 (terminate).
+    // For sigaction(): removes the PID file, then the signal's default action. Async-signal-safe.
     static void terminate(int signum) noexcept;
 
-    bool is_open() const noexcept;    // in this process, not in a fork of it
-    bool is_parent() const noexcept;  // the kept launcher, after a start (daemoniker)
-    Role role() const noexcept;       // launcher before the start
+    bool is_open() const noexcept;    // the start is done, in this process (not in a fork of it)
+    bool is_parent() const noexcept;  // this is the launcher, after start() (daemoniker)
+    Role role() const noexcept;       // before the start: launcher
     long pid() const noexcept;        // the daemon's, in launcher and daemon; 0 before the start
-    // After a rotation: opens both logs anew by path, as the user that the daemon is now, each
-    // swapped in one step. A stream that fails keeps its old file: the system's error of the first,
-    // or unsupported (its path is outside the jail). Streams that are no paths, and those of the
-    // foreground, are left alone.
+    // After a rotation: opens both logs again by their paths, as the present user. A stream that
+    // cannot be opened keeps its old file; the error is the system's, or unsupported for a path
+    // outside the jail. Streams that are no files, and those of the foreground, stay as they are.
     void reopen_streams();
     bool reopen_streams(Error& error) noexcept;
-    // At any time, one "what: value" a line: detach or not, by which evidence; ids, paths, and
-    // which fallbacks were taken.
-    std::string explain() const;
-    std::intptr_t pidfile_handle() const noexcept;
+    std::string explain() const;  // a line for each decision: detached or not and why, ids, paths
+    std::intptr_t pidfile_handle() const noexcept;  // as PidFile::native_handle()
 
 private:
     detail::Session* session_;
     friend struct detail::Session;
 };
 
-// Is this before the start? On Windows main() runs again in the daemon: ask before one-time work.
+// True before the start, false in the daemon. On Windows main() runs again in the daemon: ask
+// before one-time work that comes before open(), start() or control().
 bool is_setup() noexcept;
 
-// ---- From any process, any thread ---------------------------------------------------------------
+// ---- From any process, from any thread ----------------------------------------------------------
 
-// To the proven holder of the PID file, never to a stranger. not_running, unknown_signal (also 0:
-// ask status()), invalid_pid_file, unproven_holder, untrusted_pid_file, or the system's, such as
-// std::errc::operation_not_permitted. On Windows 2 to 31.
+// Sends a signal (Windows: 2 to 31) to the proven holder of the PID file, to no other process.
+// Fails with not_running, unknown_signal (also for 0: use status()), invalid_pid_file,
+// unproven_holder, untrusted_pid_file, or the system's error, such as EPERM.
 void send(const std::string& pidfile, int signum);
 bool send(const std::string& pidfile, int signum, Error& error) noexcept;
 
-// Of a daemon, with the numbers of LSB. dead: it left its file behind.
+// The state of a daemon, with the numbers of the LSB. dead: it ended without removing its PID file.
 enum class State { running = 0, dead = 1, not_running = 3, unknown = 4 };
 struct Status {
     State state;
-    long pid;          // 0 unless running
-    Duration uptime;   // since the process began; 0 where the system does not tell
-    std::string text;  // one line; for unknown the reason
+    long pid;          // the daemon's; 0 unless it runs
+    Duration uptime;   // since the process began; 0 if the system does not tell
+    std::string text;  // one line for people, such as "starting as process 4711"
 };
 Status status(const std::string& pidfile) noexcept;  // changes nothing
 
-// What stop() did. It sends SIGTERM and returns when the process is gone and its lock is free;
-// after `limit` it sends SIGKILL (no_limit: never). The daemon's children are not touched. Errors
-// as of send(), but not_running is a result; invalid_option: it is this process, or an ancestor of
-// it; timed_out: it does not even end by SIGKILL.
+// Sends SIGTERM, after `limit` SIGKILL (no_limit: never), and returns when the process is gone and
+// its lock is free. Its children are not signalled. Fails as send() does, but not_running is a
+// result; invalid_option: it is this process; timed_out: SIGKILL did not end it.
 enum class Stopped { not_running, ended, killed, failed };
 Stopped stop(const std::string& pidfile, Duration limit = std::chrono::seconds(10));
 Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept;
 
-// The main() of a service. argv[1]: start, stop, restart, reload, status, run, --help; the rest is
-// the program's. `body` runs in the daemon and calls ready(), else the start fails. Prints; returns
-// the exit status: start 0, the daemon's own, 1 refused, 124 not ready in time; stop 0 also when
-// not running, 1, 4 not permitted; reload 0, 4, 7 not running; status as State; 2 usage, 3
-// unsupported.
+// The main() of a service. argv[1] is the verb; the program itself checks the words that follow.
+// `body` runs in the daemon and has to call ready(). Prints results to standard output and errors
+// to standard error; returns the exit status for main().
+//   start         0 ready; the daemon's own; 1 already running or refused; 124 not ready in time
+//   run           the same service in the foreground; the status of body
+//   stop          0 ended, or was not running; 1 failed; 4 no permission
+//   restart       as stop, then as start; never two at once. try-restart: only if it is running
+//   reload        0 signal sent; 1 `check` failed; 4 no permission; 7 not running
+//   force-reload  as restart
+//   status        0 running; 1 dead, PID file left; 3 not running; 4 starting, or cannot be told;
+//                 with --json in one line for programs
+//   --help, -h    0; prints the verbs, the exit codes, the PID file, `help`; also behind a verb
+//   else          2 no or unknown verb; 3 the system does not support it
 int control(int argc, const char* const* argv, DaemonContext& context,
             const std::function<int(DaemonContext&)>& body);
-
-// The words of main() in UTF-8. On Windows argv has them in the code page of the system, with '?'
-// for what that cannot spell; these are taken from the command line. Elsewhere they are as they are.
+// argv in UTF-8. On Windows argv has '?' where the code page lacks a character; this has not.
 std::vector<std::string> utf8_arguments(int argc, const char* const* argv);
 
-// ---- Service manager: sd_notify(3); without a manager nothing happens ---------------------------
+// ---- Service manager: sd_notify(3); without a service manager nothing happens -------------------
 
-// READY, STOPPING, RELOADING, MAINPID and WATCHDOG are said by ready() (if it detaches by the
-// launcher), close() and the waits. A manager that does not read is waited for, a second each time.
-bool notify(const std::string& assignments) noexcept;  // "STATUS=..."; false: nobody was told
-// How often an event loop of your own has to say notify("WATCHDOG=1"): half of what the manager
-// allows; no_limit: it does not ask for it.
+// ready(), close() and the waits say READY, STOPPING, RELOADING and WATCHDOG by themselves. This is
+// for anything else: notify("STATUS=12 clients"). false: no manager was told. It waits for at most
+// one second if the manager does not read.
+bool notify(const std::string& assignments) noexcept;
+// How often your own event loop has to call poll() or notify("WATCHDOG=1"): half of the manager's
+// limit. no_limit: the manager has set no watchdog.
 Duration watchdog_interval() noexcept;
 
 }  // namespace daemonize
@@ -595,7 +641,6 @@ struct is_error_code_enum<daemonize::errc> : true_type {};
 }  // namespace std
 
 #endif  // DAEMONIZE_HPP: end of the declarations
-
 // >>implementation --------------------------------------------------------------------------------
 #if defined(DAEMONIZE_IMPLEMENTATION) && !defined(DAEMONIZE_IMPLEMENTED)
 #define DAEMONIZE_IMPLEMENTED
@@ -1146,7 +1191,8 @@ struct Report {
     std::int32_t word = none;
     std::int32_t code = 0;       // as in Fault
     std::int32_t exit_code = 0;  // what the launcher is to end with
-    std::int32_t pid = 0;        // told by the leader alone; what a daemon says there is not read
+    std::int32_t pid = 0;        // told by the leader alone, as the next; what a daemon says in
+    std::int32_t lives = 0;      // them is not read. lives: it could not be killed, and has its file
     std::uint32_t size = 0;
 };
 const std::size_t report_room = 32000;  // of its text: what is longer is cut, and marked
@@ -1376,6 +1422,14 @@ DAEMONIZE_LOCAL Handle lifted(int fd) noexcept {
     return fd < 0 || fd > 2 ? std::move(low) : Handle(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
+// The open of everything here: close-on-exec, off 0 to 2, and not given up for a signal.
+DAEMONIZE_LOCAL Handle open_at(int directory, const char* name, int flags, mode_t mode = 0) noexcept {
+    int fd;
+    do fd = ::openat(directory, name, flags | O_CLOEXEC, mode);
+    while (fd < 0 && errno == EINTR);
+    return lifted(fd);
+}
+
 DAEMONIZE_LOCAL void set_cloexec(int fd) noexcept {
     const int flags = ::fcntl(fd, F_GETFD);
     if (flags != -1) ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
@@ -1415,7 +1469,7 @@ DAEMONIZE_LOCAL bool make_socket_pair(Handle& a, Handle& b) noexcept {
 
 // The beginning of a small file, as text; its size, or -1.
 DAEMONIZE_LOCAL ssize_t read_small(const char* path, char* out, std::size_t room) noexcept {
-    const Handle file(::open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    const Handle file = open_at(AT_FDCWD, path, O_RDONLY | O_NOCTTY);
     std::size_t size = 0;
     for (ssize_t n; file && size + 1 < room; size += static_cast<std::size_t>(n)) {
         n = ::read(file.fd(), out + size, room - 1 - size);
@@ -1885,6 +1939,7 @@ DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
 // kept. In a library that is loaded late the look is as late.
 
 static const int compared = 64;  // inherited descriptors below are known by file, not by number
+static const unsigned char by_number = 2;  // nor where the file was not told
 
 static struct Inheritance {
     bool taken;
@@ -1928,8 +1983,10 @@ DAEMONIZE_LOCAL void mark_open(unsigned char* marks, int end) noexcept {
             fds[i].events = 0;
             fds[i].revents = POLLNVAL;
         }
-        ::poll(fds, static_cast<nfds_t>(count), 0);
-        for (int i = 0; i < count; ++i) marks[first + i] = (fds[i].revents & POLLNVAL) == 0;
+        const bool told = ::poll(fds, static_cast<nfds_t>(count), 0) >= 0;
+        for (int i = 0; i < count; ++i)
+            marks[first + i] = told ? (fds[i].revents & POLLNVAL) == 0
+                                    : ::fcntl(first + i, F_GETFD) != -1;
     }
 }
 
@@ -1971,7 +2028,11 @@ DAEMONIZE_LOCAL void look_at_inheritance() noexcept {
     mark_open(in.open, in.end);
     for (int fd = 3; fd < in.end && fd < compared; ++fd) {
         struct stat st;
-        if (!in.open[fd] || ::fstat(fd, &st) != 0) continue;
+        if (!in.open[fd]) continue;
+        if (::fstat(fd, &st) != 0) {
+            in.open[fd] = by_number;
+            continue;
+        }
         in.files[fd].device = st.st_dev;
         in.files[fd].inode = st.st_ino;
     }
@@ -1988,8 +2049,8 @@ DAEMONIZE_LOCAL bool is_still_inherited(int fd) noexcept {
     const Inheritance& in = inheritance;
     if (fd < 3 || fd >= in.end || !in.open[fd]) return false;
     struct stat st;
-    return fd >= compared || (::fstat(fd, &st) == 0 && st.st_dev == in.files[fd].device &&
-                              st.st_ino == in.files[fd].inode);
+    if (fd >= compared || in.open[fd] == by_number || ::fstat(fd, &st) != 0) return true;
+    return st.st_dev == in.files[fd].device && st.st_ino == in.files[fd].inode;
 }
 
 // ---- Directories on the way to a file ----
@@ -2018,7 +2079,7 @@ DAEMONIZE_LOCAL bool read_link(int directory, const char* name, Str& target, uid
     char text[4096];
     ssize_t size = -1;
 #if defined(O_PATH)
-    const Handle link(::openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    const Handle link = open_at(directory, name, O_PATH | O_NOFOLLOW);
     if (!link || ::fstat(link.fd(), &st) != 0) return false;
     if (S_ISLNK(st.st_mode)) size = ::readlinkat(link.fd(), "", text, sizeof text - 1);
     again = st;
@@ -2036,6 +2097,15 @@ DAEMONIZE_LOCAL bool read_link(int directory, const char* name, Str& target, uid
     target.set(text);
     owner = st.st_uid;
     return true;
+}
+
+// What O_NOFOLLOW | O_DIRECTORY says of a link differs: ELOOP or ENOTDIR, EMLINK on FreeBSD, EFTYPE
+// on NetBSD.
+DAEMONIZE_LOCAL bool may_be_link(int error) noexcept {
+#if defined(EFTYPE)
+    if (error == EFTYPE) return true;
+#endif
+    return error == ELOOP || error == ENOTDIR || error == EMLINK;
 }
 
 // "pipe:[4711]": the name of something that is open, below /proc/self/fd. Only the system can
@@ -2070,7 +2140,7 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
     int links = 0;
     way.alone = true;
     errno = ENAMETOOLONG;
-    if (std::strlen(path) < PATH_MAX) way.directory = lifted(::open("/", directory_flags));
+    if (std::strlen(path) < PATH_MAX) way.directory = open_at(AT_FDCWD, "/", directory_flags);
     for (;;) {
         rest += std::strspn(rest, "/");
         const std::size_t size = std::strcspn(rest, "/");
@@ -2088,15 +2158,13 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
         if (distrust) return refused_way(fault, step, path, distrust);
         Handle next;
         if (!is_last) {
-            next = lifted(::openat(way.directory.fd(), way.leaf, directory_flags));
+            next = open_at(way.directory.fd(), way.leaf, directory_flags);
             if (next) {
                 way.directory = std::move(next);
                 rest += size;
                 continue;
             }
-            if (errno == ENOENT || errno == EACCES || errno == EMFILE || errno == ENFILE ||
-                errno == ENOMEM)
-                return refused(fault, "%s %p", step, path);
+            if (!may_be_link(errno)) return refused(fault, "%s %p", step, path);
         } else if (!follow || ::fstatat(way.directory.fd(), way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
                    !S_ISLNK(st.st_mode)) {
             if (size == 0) std::strcpy(way.leaf, ".");
@@ -2118,7 +2186,7 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
             const_cast<char*>(linked.c_str())[std::strlen(linked.c_str()) - 1] = '\0';
             rest = linked.c_str();
         }
-        if (*rest == '/') way.directory = lifted(::open("/", directory_flags));
+        if (*rest == '/') way.directory = open_at(AT_FDCWD, "/", directory_flags);
     }
 }
 
@@ -2287,13 +2355,14 @@ DAEMONIZE_LOCAL Attempt take_once(PidLock& lock, Handle& taken, struct stat& st,
     struct stat named;
     PidFileView own;
     again = false;
-    if (::fstatat(directory, lock.leaf, &named, AT_SYMLINK_NOFOLLOW) == 0) {
+    const bool there = ::fstatat(directory, lock.leaf, &named, AT_SYMLINK_NOFOLLOW) == 0;
+    if (there) {
         if (!S_ISREG(named.st_mode)) return lock_untrusted(fault, lock, distrust(named));
         if (view_own(named, own)) return Attempt::held;
     }
-    Handle old = lifted(::openat(directory, lock.leaf, flags));
-    if (!old && errno == EACCES)
-        old = lifted(::openat(directory, lock.leaf, (flags & ~O_ACCMODE) | O_RDONLY));
+    Handle old(there ? open_at(directory, lock.leaf, flags) : Handle());
+    if (!old && there && errno == EACCES)
+        old = open_at(directory, lock.leaf, (flags & ~O_ACCMODE) | O_RDONLY);
     if (!old && errno != ENOENT) return lock_fault(fault, "cannot open %p", lock);
     if (old) {
         const Attempt attempt = lock_now(old.fd(), LOCK_EX);
@@ -2310,12 +2379,14 @@ DAEMONIZE_LOCAL Attempt take_once(PidLock& lock, Handle& taken, struct stat& st,
         }
     }
     const mode_t mode = static_cast<mode_t>(lock.mode);
-    Handle file = lifted(::openat(directory, lock.leaf, flags | O_CREAT | O_EXCL, mode));
+    Handle file = open_at(directory, lock.leaf, flags | O_CREAT | O_EXCL, mode);
     if (!file) {
         again = errno == EEXIST;
         return lock_fault(fault, "cannot create %p", lock);
     }
-    const bool has_mode = ::fchmod(file.fd(), mode) == 0;  // whatever the umask
+    // Whatever the umask; where that took nothing, a write to the disk is saved.
+    const bool has_mode = (::fstat(file.fd(), &st) == 0 && (st.st_mode & 07777) == mode) ||
+                          ::fchmod(file.fd(), mode) == 0;
     const Attempt attempt = has_mode ? lock_now(file.fd(), LOCK_EX) : Attempt::failed;
     if (attempt == Attempt::failed) {
         lock_fault(fault, has_mode ? "cannot lock %p" : "cannot set the mode of %p", lock);
@@ -2392,12 +2463,14 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
         fail(fault, errc::untrusted_pid_file, "cannot write %p: it was replaced", lock.path.c_str());
         return Attempt::failed;
     }
-    const WithoutSignal muffled(SIGXFSZ);  // RLIMIT_FSIZE is an error, not the end
     char text[24];
     const int size = std::snprintf(text, sizeof text, "%ld\n", self());
-    ssize_t written;
-    do written = ::pwrite(fd, text, static_cast<std::size_t>(size), 0);
-    while (written < 0 && errno == EINTR);
+    ssize_t written = -1;
+    struct rlimit limit;  // beyond it a write is a SIGXFSZ, which would end the process
+    errno = EFBIG;
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= sizeof text)
+        do written = ::pwrite(fd, text, static_cast<std::size_t>(size), 0);
+        while (written < 0 && errno == EINTR);
     if (written >= 0 && written != size) errno = ENOSPC;
     if (written != size || ::ftruncate(fd, size) != 0) return lock_fault(fault, "cannot write %p", lock);
     held_locks[lock.slot].bytes.store(1);
@@ -2484,8 +2557,8 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     if (!S_ISREG(st.st_mode)) return refused_way(fault, "cannot read", path, distrust(st));
     describe_file(st, view);
     if (view_own(st, view)) return true;
-    const Handle file = lifted(::openat(directory, way.leaf,
-                                        O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+    const Handle file = open_at(directory, way.leaf,
+                                        O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat opened;
     if (!file || ::fstat(file.fd(), &opened) != 0) {
         if (errno == ELOOP) return refused_way(fault, "cannot read", path, "it is a symbolic link");
@@ -2508,28 +2581,35 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     return true;
 }
 
-// What a daemon that is gone has left: removed under a lock of our own, and only if it is still
-// that file and still that daemon's.
-DAEMONIZE_LOCAL void remove_leftover(const char* path, const PidFileView& seen, long pid) noexcept {
+// What a daemon that is gone has left: removed under a lock of our own, and only if it is still that
+// file and still that daemon's. False: it is there, and neither removed nor emptied.
+DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, long pid,
+                                     Fault& fault) noexcept {
     PidLock lock;
-    Fault ignored;  // somebody else has it now, or it is gone: both are fine
     Way way;
     struct stat st;
-    if (!open_way("cannot remove", path, false, way, ignored)) return;
-    lock.path.set(path);
+    if (!open_way("cannot remove", path, false, way, fault)) return fault.code == -ENOENT;
     lock.leaf = way.leaf;
     lock.directory = std::move(way.directory);
-    const int flags = O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-    Handle file = lifted(::openat(lock.directory.fd(), lock.leaf, flags | O_RDONLY));
-    if (!file || lock_now(file.fd(), LOCK_EX) != Attempt::got || !is_named(lock, file.fd(), st) ||
-        static_cast<unsigned long long>(st.st_dev) != seen.device ||
-        static_cast<unsigned long long>(st.st_ino) != seen.inode || distrust(st))
-        return;
+    const int directory = lock.directory.fd();
+    const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    Handle file = open_at(directory, lock.leaf, flags | O_RDWR);
+    if (!file && errno != ENOENT) file = open_at(directory, lock.leaf, flags | O_RDONLY);
+    if (!file) return errno == ENOENT || refused(fault, "cannot remove %p", path);
+    const Attempt attempt = lock_now(file.fd(), LOCK_EX);
+    if (attempt == Attempt::held) return true;  // somebody else's by now
     char text[64];
     const ssize_t size = ::pread(file.fd(), text, sizeof text, 0);
+    if (attempt == Attempt::failed || size < 0 || ::fstat(file.fd(), &st) != 0)
+        return refused(fault, "cannot remove %p", path);
     PidFileView now;
-    read_content(now, text, size > 0 ? static_cast<std::size_t>(size) : 0);
-    if (size >= 0 && is_left_by(now, pid)) ::unlinkat(lock.directory.fd(), lock.leaf, 0);
+    read_content(now, text, static_cast<std::size_t>(size));
+    if (static_cast<unsigned long long>(st.st_dev) != seen.device ||
+        static_cast<unsigned long long>(st.st_ino) != seen.inode || !is_left_by(now, pid))
+        return true;
+    if (!is_named(lock, file.fd(), st)) return errno == ENOENT || refused(fault, "cannot remove %p", path);
+    return ::unlinkat(directory, lock.leaf, 0) == 0 || errno == ENOENT ||
+           ::ftruncate(file.fd(), 0) == 0 || refused(fault, "cannot remove %p", path);
 }
 
 // ---- Who the daemon is to be ----
@@ -2907,8 +2987,8 @@ DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
     if (::mkdirat(way.directory.fd(), way.leaf, 0755) != 0)
         return errno == EEXIST || refused(fault, "cannot make directory %p", path.c_str());
     // Whatever the umask. By descriptor: the name could be another's by now.
-    const Handle made = lifted(::openat(way.directory.fd(), way.leaf,
-                                        O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    const Handle made = open_at(way.directory.fd(), way.leaf,
+                                        O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     const bool given =
         made && ::fchmod(made.fd(), 0755) == 0 &&
         (!s.who.drops || !s.who.sets_uid || ::geteuid() != 0 ||
@@ -2962,11 +3042,11 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
     const int flags = (reads ? O_RDONLY : O_WRONLY | O_APPEND) | O_NOCTTY | O_CLOEXEC | O_NONBLOCK |
                       large_file | (magic ? 0 : O_NOFOLLOW);
     bool created = false;
-    Handle file = lifted(::openat(directory, way.leaf, flags));
+    Handle file = open_at(directory, way.leaf, flags);
     for (int round = 0; !file && errno == ENOENT && !reads && round < 3; ++round) {
-        file = lifted(::openat(directory, way.leaf, flags | O_CREAT | O_EXCL, 0640));
+        file = open_at(directory, way.leaf, flags | O_CREAT | O_EXCL, 0640);
         created = static_cast<bool>(file);
-        if (!file && errno == EEXIST) file = lifted(::openat(directory, way.leaf, flags));
+        if (!file && errno == EEXIST) file = open_at(directory, way.leaf, flags);
     }
     if (!file || !stat_file(file.fd(), st)) {
         const bool is_fifo = errno == ENXIO;
@@ -3010,7 +3090,8 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
     if (truncates && !reads && S_ISREG(st.st_mode) && ::ftruncate(file.fd(), 0) != 0)
         return refused(fault, "cannot empty %p", path);
     const int status = ::fcntl(file.fd(), F_GETFL);
-    if (status != -1) ::fcntl(file.fd(), F_SETFL, status & ~O_NONBLOCK);
+    if (status == -1 || ::fcntl(file.fd(), F_SETFL, status & ~O_NONBLOCK) != 0)
+        return refused(fault, "cannot set up %p", path);
     out = std::move(file);
     return true;
 }
@@ -3049,7 +3130,7 @@ DAEMONIZE_LOCAL bool open_target(Session& s, int which, Fault& fault) noexcept {
 // Step 5. Only after the lock: a refused start touches no log.
 DAEMONIZE_LOCAL bool open_streams(Session& s, Fault& fault) noexcept {
     if (!s.decision.detach) return true;
-    s.null_device = lifted(::open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY));
+    s.null_device = open_at(AT_FDCWD, "/dev/null", O_RDWR | O_NOCTTY);
     if (!s.null_device) return refused(fault, "cannot open '/dev/null'");
     for (int which = 0; which < 3; ++which) {
         Target& target = s.targets[which];
@@ -3409,7 +3490,7 @@ DAEMONIZE_LOCAL bool is_wake_process() noexcept { return signal_process.load() =
 DAEMONIZE_LOCAL bool is_wake_open(int generation) noexcept {
     struct stat st;
     return generation == signal_generation && is_wake_process() &&
-           ::fstat(wake_readable.load() - 1, &st) == 0 && S_ISFIFO(st.st_mode);
+           (::fstat(wake_readable.load() - 1, &st) == 0 ? S_ISFIFO(st.st_mode) : errno != EBADF);
 }
 
 DAEMONIZE_LOCAL int wake_generation() noexcept { return signal_generation; }
@@ -3482,12 +3563,11 @@ DAEMONIZE_LOCAL bool terminal_is_gone() noexcept {
 }
 
 // What the program itself has said about a signal stays; what its starter ignored is undone.
-DAEMONIZE_LOCAL bool is_programs_own(int signum) noexcept {
-    struct sigaction action;
-    if (::sigaction(signum, nullptr, &action) != 0) return false;  // to set it will say why
-    if ((action.sa_flags & SA_SIGINFO) || (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN))
-        return !is_ours(action, Route::count);
-    return action.sa_handler == SIG_IGN && !has_signal(inheritance.ignored, signum);
+DAEMONIZE_LOCAL bool is_programs_own(int signum, const struct sigaction& action) noexcept {
+    if (!(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_DFL) return false;
+    if (!(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_IGN)
+        return !has_signal(inheritance.ignored, signum);
+    return !is_ours(action, Route::count);
 }
 
 // Step 16, before signal_map. An ignored signal survives exec: what nohup or a shell's background
@@ -3513,12 +3593,18 @@ DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcep
         if (::sigaction(signum, nullptr, &action) == 0 && is_ours(action, Route::ignore))
             set_disposition(signum, Route::standard, fault);
     }
+    signal_process.store(self());
     for (int i = 0; i < count; ++i) {
-        const CapturedSignal* const captured = captured_signals[rows[i].signum].load();
-        const bool handled = captured && captured->owner;
-        if ((handled || !is_programs_own(rows[i].signum)) &&
-            !route_below(rows[i].signum, rows[i].route, fault))
-            return false;
+        const int signum = rows[i].signum;
+        const struct sigaction ours = disposition_of(signum, rows[i].route);
+        struct sigaction found;
+        CapturedSignal* const captured = captured_signals[signum].load();
+        if (captured && captured->owner)
+            captured->before = ours;
+        else if (::sigaction(signum, &ours, &found) != 0)
+            return refused(fault, "cannot handle %S", signum);
+        else if (is_programs_own(signum, found))
+            ::sigaction(signum, &found, nullptr);
     }
     return true;
 }
@@ -3673,7 +3759,7 @@ DAEMONIZE_LOCAL bool enter_jail(Session& s, Fault& fault) noexcept {
         if (fault.code > 0) fault.code = -EACCES;
         return false;
     }
-    Handle jail = lifted(::openat(way.directory.fd(), way.leaf, directory_flags));
+    Handle jail = open_at(way.directory.fd(), way.leaf, directory_flags);
     if (!jail || ::fchdir(jail.fd()) != 0) return refused(fault, "cannot change root to %p", s.root.c_str());
     jail.close();
     way.directory.close();
@@ -3800,9 +3886,11 @@ DAEMONIZE_LOCAL bool send_bytes(int fd, const void* bytes, std::size_t size, Dur
             continue;
         }
         if (sent < 0 && errno == EINTR) continue;
-        if (late || sent == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return false;
+        const bool full = errno == EAGAIN || errno == EWOULDBLOCK;
+        if (late || sent == 0 || (!full && errno != ENOBUFS && errno != ENOMEM)) return false;
         struct pollfd room = {fd, POLLOUT, 0};
         ::poll(&room, 1, deadline.left_to_poll(1000));
+        if (!full) pause_for(1);
     }
     return true;
 }
@@ -3823,7 +3911,7 @@ struct Incoming {
     State state;
     std::size_t size;
     Report report;
-    char text[report_room + 1];
+    char* text;  // made when there is one: a start that succeeds touches no page for it
 };
 static Incoming incoming;  // of the launcher, or of the leader: each reads one report
 
@@ -3831,26 +3919,25 @@ static Incoming incoming;  // of the launcher, or of the leader: each reads one 
 DAEMONIZE_LOCAL Incoming::State read_report(int fd) noexcept {
     Incoming& in = incoming;
     while (in.state == Incoming::waiting) {
-        char* const head = reinterpret_cast<char*>(&in.report);
-        const bool in_head = in.size < sizeof in.report;
-        char* const to = in_head ? head + in.size : in.text + (in.size - sizeof in.report);
-        const std::size_t wanted =
-            in_head ? sizeof in.report - in.size : sizeof in.report + in.report.size - in.size;
-        const ssize_t got = wanted == 0 ? 0 : ::recv(fd, to, wanted, MSG_DONTWAIT);
+        const std::size_t head = sizeof in.report;
+        const bool in_head = in.size < head;
+        char* const to = in_head ? reinterpret_cast<char*>(&in.report) + in.size
+                                 : in.text + (in.size - head);
+        const std::size_t wanted = (in_head ? head : head + in.report.size) - in.size;
+        const ssize_t got = ::recv(fd, to, wanted, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOMEM)) break;
-        if (got > 0) in.size += static_cast<std::size_t>(got);
-        if (got > 0 && in.size == sizeof in.report && !is_plausible(in.report))
+        if (got == 0) in.state = Incoming::at_end;
+        if (got <= 0) break;  // what failed is asked again: a report may be there all the same
+        in.size += static_cast<std::size_t>(got);
+        if (in.size == head && in.report.size != 0 && is_plausible(in.report))
+            in.text = static_cast<char*>(std::calloc(in.report.size + 1, 1));
+        if (in.size == head && (!is_plausible(in.report) || (in.report.size != 0 && !in.text)))
             in.state = Incoming::nonsense;
-        if (in.size >= sizeof in.report && in.size == sizeof in.report + in.report.size)
-            in.state = in.state == Incoming::nonsense ? in.state : Incoming::complete;
-        else if (got <= 0)
-            in.state = Incoming::at_end;
+        else if (in.size == head + in.report.size && in.size >= head)
+            in.state = Incoming::complete;
     }
-    in.text[in.size > sizeof in.report ? in.size - sizeof in.report : 0] = '\0';
     return in.state;
 }
-
 
 DAEMONIZE_LOCAL void put_end(Text& out, int status) noexcept {
     if (WIFSIGNALED(status))
@@ -3880,6 +3967,7 @@ struct Leader {
     Session& session;
     pid_t daemon = -1;
     int launcher = -1;           // its end of the channel to the launcher
+    pid_t parent = ::getppid();  // the launcher
     bool leads = false;          // a session and a group of its own
     bool launcher_gone = false;
     Fault fault;
@@ -3902,9 +3990,7 @@ DAEMONIZE_SMALL void Leader::await(const Deadline& deadline, sigset_t& mask, int
         if (reaped != daemon) status = -1;
         if (reaped == daemon && state == Incoming::waiting) state = read_report(0);
         char byte;
-        const ssize_t more = ::recv(1, &byte, 1, MSG_DONTWAIT);
-        launcher_gone = more == 0 || (more < 0 && errno != EAGAIN && errno != EWOULDBLOCK &&
-                                          errno != EINTR && errno != ENOMEM);
+        launcher_gone = ::recv(1, &byte, 1, MSG_DONTWAIT) == 0;
         if (state == Incoming::complete || state == Incoming::nonsense || status != -1 ||
             launcher_gone || late)
             return;
@@ -3926,6 +4012,7 @@ DAEMONIZE_SMALL void Leader::clean_up(bool ended) noexcept {
     if (!ended && daemon > 0 &&
         reap_until(daemon, Deadline(spared ? patience : after_kill)) == -1) {
         fault.text.put(", and could not be killed");
+        report.lives = 1;
         return;
     }
     discard_file(*session.lock, false);
@@ -3937,7 +4024,10 @@ DAEMONIZE_SMALL void Leader::tell() noexcept {
     report.pid = static_cast<std::int32_t>(daemon);
     const char* const text = relays ? incoming.text : failed ? fault.text.c_str() : "";
     const std::size_t size = relays ? incoming.report.size : std::strlen(text);
-    if (!launcher_gone) launcher_gone = !send_report(launcher, report, text, size);
+    for (int tries = 0; tries < 2 && !launcher_gone; ++tries) {
+        if (send_report(launcher, report, text, size)) break;
+        launcher_gone = ::getppid() != parent || tries == 1;  // it lives: one failure is not believed
+    }
     if (launcher_gone && failed && !session.kept)
         print(2, session.program.c_str(),
               "the start was ended: the command that waited for it is gone");
@@ -4071,6 +4161,8 @@ DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leade
     s.exit_code = told ? in.report.exit_code : 1;
     if (told && in.report.word == Report::ready) return true;
     if (told) {
+        // Once more, in case that the leader could not: the lock is still held here.
+        if (!in.report.lives) discard_file(*s.lock, false);
         fault.code = in.report.code;
         text = in.text;
         size = in.report.size;
@@ -6582,9 +6674,11 @@ DAEMONIZE_LOCAL bool await_unlocked(const char* path, const Holder& holder, cons
     for (;;) {
         const bool late = deadline.over();
         PidFileView now;
-        if (!view_file(path, now, fault)) return false;
-        if (is_free(now, holder)) return true;
-        if (late || (now.owner > 0 && now.owner != holder.view.owner)) {
+        const bool seen = view_file(path, now, fault);
+        if (!seen && late) return false;
+        if (seen && is_free(now, holder)) return true;
+        const bool others = now.owner > 0 && now.owner != holder.view.owner;
+        if (seen && (late || others)) {
             fail(fault, errc::unproven_holder, "cannot stop the daemon of %p: %P is gone, but ", path,
                  holder.daemon.pid);
             if (now.owner > 0)
@@ -6627,6 +6721,13 @@ DAEMONIZE_LOCAL bool await_stop(const Process& daemon, const StopOrder& order) n
     return await_end(daemon, deadline);
 }
 
+// One failure is not believed: the file would say that a daemon has crashed.
+DAEMONIZE_LOCAL bool clear_leftover(const char* path, const Holder& holder, Fault& fault) noexcept {
+    for (int tries = 0; tries < 3; ++tries)
+        if (remove_leftover(path, holder.view, holder.view.number, fault)) return true;
+    return false;
+}
+
 DAEMONIZE_LOCAL Stopped stop_holder(const char* path, Holder& holder, const StopOrder& order,
                                     Fault& fault) noexcept {
     const long pid = holder.daemon.pid;
@@ -6666,7 +6767,7 @@ DAEMONIZE_LOCAL Stopped stop_holder(const char* path, Holder& holder, const Stop
     if (!await_unlocked(path, holder, Deadline(left < patience.count() ? patience : Duration(left)),
                         fault))
         return Stopped::failed;
-    remove_leftover(path, holder.view, holder.view.number);
+    if (!clear_leftover(path, holder, fault)) return Stopped::failed;
     return killed ? Stopped::killed : Stopped::ended;
 }
 
@@ -6678,8 +6779,11 @@ DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder&
     if (require_holder("cannot stop the daemon of", path.c_str(), holder, fault))
         return stop_holder(path.c_str(), holder, order, fault);
     if (fault.code != static_cast<int>(errc::not_running)) return Stopped::failed;
-    if (holder.verdict == Verdict::dead && holder.view.number)
-        remove_leftover(path.c_str(), holder.view, holder.view.number);
+    const bool is_daemons = holder.verdict == Verdict::empty ||
+                            (holder.verdict == Verdict::dead && holder.view.number);
+    const Fault unknown = fault;
+    if (is_daemons && !clear_leftover(path.c_str(), holder, fault)) return Stopped::failed;
+    fault = unknown;
     return Stopped::not_running;
 }
 
@@ -7529,7 +7633,8 @@ DAEMONIZE_SMALL int Control::status() const noexcept {
     bool starting = false;
     const Status status = query(context.pidfile, starting);
     if (!json) {
-        say("%s", status.text);
+        const bool failed = status.state == State::unknown && !starting;
+        print(failed ? 2 : 1, program, status.text.c_str());
         return static_cast<int>(status.state);
     }
     const char* const state = starting                             ? "starting"

@@ -174,8 +174,10 @@ TEST_CASE("C2 stop of oneself is refused; an ancestor is stopped, with a warning
 
     // A script that the daemon itself runs calls `stop`: it goes on, nobody's child, and tells.
     const std::string stop = "exec " + program("subject") + " stop --pidfile " + daemon.pidfile;
-    check_started(daemon, daemon.start({"open", "system=" + stop, "say=survived", "wait"}));
+    check_started(daemon,
+                  daemon.start({"open", daemon.gate(), "system=" + stop, "say=survived", "wait"}));
     const pid_t pid = daemon.pid();
+    daemon.let_go();
     CHECK(ended(pid) == 128 + SIGTERM);
     REQUIRE(daemon.logs("subject: ended after"));
     INFO(slurp(daemon.log));
@@ -325,7 +327,8 @@ TEST_CASE("C3 status: 4 where it cannot be told, after having asked again for up
     CHECK(contains(closed.out + closed.err, "Permission denied"));
 }
 
-TEST_CASE("C3 status of a start under way: who is starting, and 4; once it has ended it is running") {
+TEST_CASE(
+    "C3 status of a start under way: who is starting, and 4; once it has ended it is running") {
     const Daemon daemon;
     Running launcher(daemon.launch({"--ready-delay-ms", "1000"}));
     REQUIRE(eventually([&] { return daemon.pid() > 1; }));

@@ -48,7 +48,7 @@ TEST_CASE("L1 two writers of one log: append, nothing is overwritten") {
     CHECK(slurp(daemon.log) == "one\ntwo\nthree\n");
 }
 
-TEST_CASE("L1 root follows no symlink, writes into no second link, opens no FIFO") {
+TEST_CASE("L1 root follows nobody's symlink, writes into no second link, opens no FIFO") {
     NEEDS_ROOT();
     const Daemon daemon;
     const std::string other = daemon.dir.file("precious", "precious\n");
@@ -59,14 +59,40 @@ TEST_CASE("L1 root follows no symlink, writes into no second link, opens no FIFO
         REQUIRE(unlink(daemon.log.c_str()) == 0);
     };
     REQUIRE(symlink(other.c_str(), daemon.log.c_str()) == 0);
-    refuse("a symlink");
+    REQUIRE(lchown(daemon.log.c_str(), nobody, nobody) == 0);
+    refuse("somebody else's symlink");
     REQUIRE(symlink((daemon.dir / "none").c_str(), daemon.log.c_str()) == 0);
-    refuse("a dangling symlink");
+    REQUIRE(lchown(daemon.log.c_str(), nobody, nobody) == 0);
+    refuse("somebody else's dangling symlink");
     CHECK_FALSE(exists(daemon.dir / "none"));
     REQUIRE(link(other.c_str(), daemon.log.c_str()) == 0);
     refuse("a second link");
     REQUIRE(mkfifo(daemon.log.c_str(), 0600) == 0);
     refuse("a FIFO");
+}
+
+TEST_CASE("L1 root follows root's own symlink, also as the last name: a log on another disk") {
+    NEEDS_ROOT();
+    const Victim daemon;
+    daemon.dir.directory("disk");
+    const std::string there = daemon.dir.file("disk/there", "old\n"),
+                      none = daemon.dir / "disk/none";
+    REQUIRE(symlink(there.c_str(), daemon.log.c_str()) == 0);
+    check_started(daemon, daemon.start({"open", "say=new", "wait"}));
+    CHECK(eventually([&] { return slurp(there) == "old\nnew\n"; }));
+    check_ends(daemon, 128 + SIGTERM);
+    REQUIRE(unlink(daemon.log.c_str()) == 0);
+    REQUIRE(symlink("disk/none", daemon.log.c_str()) == 0);  // made where it leads
+    check_started(daemon, daemon.start({"open", "say=new", "wait"}));
+    CHECK(eventually([&] { return slurp(none) == "new\n"; }));
+    CHECK((stat_of(none).st_mode & 07777) == 0640);
+    check_ends(daemon, 128 + SIGTERM);
+    // What the link leads to is judged as if it had been named: a second link is a second link.
+    REQUIRE(link(there.c_str(), (daemon.dir / "disk/again").c_str()) == 0);
+    REQUIRE(unlink(daemon.log.c_str()) == 0);
+    REQUIRE(symlink(there.c_str(), daemon.log.c_str()) == 0);
+    check_failed(daemon, daemon.start({"open", "wait"}), 1, {"'" + daemon.log + "'", "one name"});
+    CHECK(slurp(there) == "old\nnew\n");
 }
 
 TEST_CASE("L1 with a drop, a log in the target's directory is opened as the target") {
@@ -101,9 +127,11 @@ TEST_CASE("L1 in the target's directory root does not open what the target may n
     Strings words = daemon.words("start", {"--user", "nobody"});
     words[5] = daemon.dir.file("theirs/d.log", "root's own\n", 0600);
     give(place, nobody, nobody);
-    check_failed(daemon, run(words), 1,
-                 {"'" + words[5] + "'",
-                  "Permission denied (opened as user 'nobody', for the way to it is not root's"});
+    check_failed(
+        daemon, run(words), 1,
+        {"'" + words[5] + "'",
+         "Permission denied (opened as user 65534, for others can write to a directory on the "
+         "way)"});
 }
 
 TEST_CASE("L1 a directory that the target made a symlink of is not root's alone") {
@@ -116,7 +144,8 @@ TEST_CASE("L1 a directory that the target made a symlink of is not root's alone"
     give(place + "/sub", nobody, nobody);
     Strings words = daemon.words("start", {"--user", "nobody"});
     words[5] = place + "/sub/d.log";
-    check_failed(daemon, run(words), 1, {"'" + words[5] + "'", "Permission denied"});
+    check_failed(daemon, run(words), 1,
+                 {"'" + words[5] + "'", "somebody else's symbolic link leads there"});
     CHECK(Scratch::names(roots).empty());
     // Root's own symlink, as /var/run is one, is no reason to distrust.
     REQUIRE(symlink("roots", (daemon.dir / "link").c_str()) == 0);
@@ -125,23 +154,33 @@ TEST_CASE("L1 a directory that the target made a symlink of is not root's alone"
     CHECK(stat_of(roots + "/d.log").st_uid == nobody);
 }
 
-TEST_CASE("L1 with a drop, where others may write a directory on the way, the target opens") {
+TEST_CASE("L1 with a drop, where others may write the log's directory, the target opens") {
     NEEDS_ROOT();
     const Daemon daemon;
     const std::string theirs = daemon.dir.file("theirs.log", "");
+    const std::string secret = daemon.dir.file("secret", "root's own\n", 0600);
     give(theirs, nobody, nobody);
     daemon.dir.directory("open", 0777);
     daemon.dir.directory("open/sub", 0755);
     daemon.dir.directory("sticky", 01777);
-    for (const char* name : {"open/d.log", "open/sub/d.log", "sticky/d.log"}) {
+    Strings words = daemon.words("start", {"--user", "nobody"});
+    for (const char* name : {"open/d.log", "sticky/d.log"}) {
         INFO(name);
-        Strings words = daemon.words("start", {"--user", "nobody"});
         words[5] = daemon.dir / name;
-        REQUIRE(symlink(theirs.c_str(), words[5].c_str()) == 0);  // root itself would not follow it
+        REQUIRE(symlink(secret.c_str(), words[5].c_str()) == 0);
+        check_failed(daemon, run(words), 1, {"'" + words[5] + "'", "Permission denied"});
+        CHECK(slurp(secret) == "root's own\n");
+        REQUIRE(unlink(words[5].c_str()) == 0);
+        REQUIRE(symlink(theirs.c_str(), words[5].c_str()) == 0);
         check_started(daemon, run(words));
         send_signal(daemon.pid(), SIGTERM);
         gone(daemon.pid());
     }
+    // Behind one in which anybody can replace the next directory there is nothing to trust.
+    words[5] = daemon.dir / "open/sub/d.log";
+    check_failed(daemon, run(words), 1,
+                 {"'" + words[5] + "'", "anybody may write to a directory on the way"});
+    CHECK(Scratch::names(daemon.dir / "open/sub").empty());
 }
 
 TEST_CASE("L2 a log that the start created belongs to the target") {

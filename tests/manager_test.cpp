@@ -212,15 +212,26 @@ TEST_CASE("Section 7: PIDFILE is set by systemd for Type=forking: detach") {
     CHECK(place.decides() == "daemon");
 }
 
-TEST_CASE("Section 7: NOTIFY_SOCKET, and SYSTEMD_EXEC_PID ours or not set: foreground, READY=1") {
-    for (const bool with_pid : {true, false}) {
-        Place place;
-        Manager manager(place.daemon.dir / "notify");
-        place.launch.environment.push_back({"NOTIFY_SOCKET", manager.name()});
-        if (with_pid) place.launch.before_exec = [] { set_pid("SYSTEMD_EXEC_PID"); };
-        CHECK(place.decides() == "foreground");
-        CHECK(manager.hears("READY=1"));
-    }
+TEST_CASE("Section 7: NOTIFY_SOCKET, and SYSTEMD_EXEC_PID is ours: foreground, READY=1") {
+    Place place;
+    Manager manager(place.daemon.dir / "notify");
+    place.launch.environment.push_back({"NOTIFY_SOCKET", manager.name()});
+    place.launch.before_exec = [] { set_pid("SYSTEMD_EXEC_PID"); };
+    CHECK(place.decides() == "foreground");
+    CHECK(manager.hears("READY=1"));
+}
+
+TEST_CASE("Section 7: NOTIFY_SOCKET before systemd 248: the manager's own child, and nobody else") {
+    Place inherited;
+    Manager manager(inherited.daemon.dir / "notify");
+    inherited.launch.environment.push_back({"NOTIFY_SOCKET", manager.name()});
+    CHECK(inherited.decides() == "daemon");
+    CHECK(manager.hears("MAINPID="));  // whoever listens there is told of the daemon
+    NEEDS_MOUNTS();
+    CHECK(decides_under("systemd", "NOTIFY_SOCKET=" + manager.name()) == "foreground");
+    // POSIX does not tell the name of process 1.
+    CHECK(decides_under("sh", "NOTIFY_SOCKET=" + manager.name()) ==
+          (generic() ? "foreground" : "daemon"));
 }
 
 TEST_CASE("Section 7: NOTIFY_SOCKET inherited from another service's process: detach") {
@@ -231,13 +242,13 @@ TEST_CASE("Section 7: NOTIFY_SOCKET inherited from another service's process: de
     CHECK(place.decides() == "daemon");
 }
 
-TEST_CASE("Section 7: SYSTEMD_EXEC_PID is ours or our parent's: foreground; another's: detach") {
+TEST_CASE("Section 7: SYSTEMD_EXEC_PID is ours: foreground; our parent's or another's: detach") {
     Place own;
     own.launch.before_exec = [] { set_pid("SYSTEMD_EXEC_PID"); };
     CHECK(own.decides() == "foreground");
-    Place parents;  // a shell wrapper
+    Place parents;  // a child of a service: it has merely inherited the variable
     parents.launch.environment.push_back({"SYSTEMD_EXEC_PID", std::to_string(getpid())});
-    CHECK(parents.decides() == "foreground");
+    CHECK(parents.decides() == "daemon");
     Place other;
     other.launch.environment.push_back({"SYSTEMD_EXEC_PID", "4711"});
     other.launch.environment.push_back({"INVOCATION_ID", "0123456789abcdef"});
@@ -250,9 +261,11 @@ TEST_CASE("Section 7: INVOCATION_ID alone is none (terminals of a desktop sessio
     CHECK(place.decides() == "daemon");
 }
 
-TEST_CASE("Section 7: INVOCATION_ID or XPC_SERVICE_NAME with parent 1: foreground") {
+TEST_CASE("Section 7: INVOCATION_ID with systemd, XPC_SERVICE_NAME with process 1 as parent") {
     NEEDS_MOUNTS();
-    CHECK(decides_under("sh", "INVOCATION_ID=0123456789abcdef") == "foreground");
+    CHECK(decides_under("systemd", "INVOCATION_ID=0123456789abcdef") == "foreground");
+    CHECK(decides_under("sh", "INVOCATION_ID=0123456789abcdef") ==
+          (generic() ? "foreground" : "daemon"));
     CHECK(decides_under("sh", "XPC_SERVICE_NAME=org.example.ticker") == "foreground");
     Place alone;
     alone.launch.environment.push_back({"XPC_SERVICE_NAME", "0"});
@@ -354,6 +367,11 @@ TEST_CASE("Section 7: explain() names the evidence") {
 
 namespace {
 
+void be_the_service_with_watchdog() {
+    set_pid("SYSTEMD_EXEC_PID");
+    set_pid("WATCHDOG_PID");
+}
+
 struct Service {
     explicit Service(const std::string& kind = "path")
         : manager(kind == "path" ? dir / "notify" : "@daemonize-test-" + std::to_string(getpid())) {
@@ -362,6 +380,7 @@ struct Service {
         Launch made(Strings{program("watcher")} + words);
         made.environment = no_manager;
         made.environment.push_back({"NOTIFY_SOCKET", manager.name()});
+        made.before_exec = [] { set_pid("SYSTEMD_EXEC_PID"); };
         return made;
     }
     Scratch dir;
@@ -396,7 +415,7 @@ TEST_CASE("V1 the variables are unset for children") {
         service.launch({"open", "environment=NOTIFY_SOCKET", "environment=WATCHDOG_USEC",
                         "environment=WATCHDOG_PID", "notify=STATUS=still heard"});
     launch.environment.push_back({"WATCHDOG_USEC", "20000000"});
-    launch.before_exec = [] { set_pid("WATCHDOG_PID"); };
+    launch.before_exec = be_the_service_with_watchdog;
     const Outcome said = run(launch);
     INFO(said.text());
     CHECK(contains(said.out, "NOTIFY_SOCKET=unset\n"));
@@ -470,7 +489,7 @@ TEST_CASE("V1 the watchdog is fed from the waits when half of its time has passe
         Launch launch =
             service.launch({"open", "watchdog", "with-context", "start", "say=up", wait});
         launch.environment.push_back({"WATCHDOG_USEC", "400000"});
-        launch.before_exec = [] { set_pid("WATCHDOG_PID"); };
+        launch.before_exec = be_the_service_with_watchdog;
         Running running(launch);
         REQUIRE(running.says("up"));
         CHECK(contains(running.out(), "watchdog=200\n"));
@@ -488,7 +507,7 @@ TEST_CASE("V1 a hung loop feeds no watchdog; poll() does, in time") {
     Launch launch = service.launch({"open", "with-context", "start", "say=up", "sleep=500",
                                     "say=slept", "read", "poll", "say=polled", "wait"});
     launch.environment.push_back({"WATCHDOG_USEC", "100000"});
-    launch.before_exec = [] { set_pid("WATCHDOG_PID"); };
+    launch.before_exec = be_the_service_with_watchdog;
     Running running(launch);
     REQUIRE(running.says("up"));
     const int before = service.manager.times("WATCHDOG=1");
@@ -530,6 +549,7 @@ TEST_CASE("V1 a failing send is never an error, and a manager that does not read
         Launch launch({program("watcher"), "open", "notify=STATUS=x", "say=alive"});
         launch.environment = no_manager;
         launch.environment.push_back({"NOTIFY_SOCKET", socket});
+        launch.before_exec = [] { set_pid("SYSTEMD_EXEC_PID"); };
         const Outcome said = run(launch);
         INFO(said.text());
         CHECK(said.status == 0);

@@ -171,23 +171,80 @@ TEST_CASE("P2 locked by one who wrote another's number: nobody is named as the d
     CHECK_FALSE(contains(launcher.err, "already running as process"));
 }
 
+namespace {
+
+// An administrator has made the file for this user, in a directory where he may make none: it is
+// used in place. Root is nobody for it.
+struct InPlace : Daemon {
+    explicit InPlace(const std::string& text, mode_t mode = 0644) {
+        const std::string logs = dir.directory("logs"), fixed = dir.directory("fixed");
+        pidfile = dir.file("fixed/d.pid", text, mode);
+        log = logs + "/d.log";
+        if (is_root())
+            for (const std::string& theirs : {pidfile, logs})
+                REQUIRE(chown(theirs.c_str(), nobody, nobody) == 0);
+        REQUIRE(chmod(fixed.c_str(), 0555) == 0);
+    }
+    ~InPlace() { chmod((dir / "fixed").c_str(), 0755); }
+    Launch launch() const {
+        Launch made = Daemon::launch();
+        if (is_root()) made.before_exec = become_nobody;
+        return made;
+    }
+};
+
+}  // namespace
+
+TEST_CASE("P3 where the directory lets us not unlink, the file is used in place") {
+    const InPlace daemon("4711\n", 0640);
+    const struct stat before = stat_of(daemon.pidfile);
+    check_started(daemon, run(daemon.launch()));
+    CHECK(stat_of(daemon.pidfile).st_ino == before.st_ino);
+    CHECK((stat_of(daemon.pidfile).st_mode & 07777) == 0640);
+    send_signal(daemon.pid(), SIGTERM);
+    CHECK(eventually([&] { return !is_locked(daemon.pidfile); }));
+    CHECK(daemon.written() == "");  // which means: not running
+    CHECK(daemon.verb("status").status == 3);
+}
+
+TEST_CASE("P3 P6 in place only a file of ours, regular, with one link, not writable by others") {
+    const auto refuse = [](const InPlace& daemon, const std::string& why) {
+        INFO(why);
+        const struct stat before = stat_of(daemon.pidfile);
+        check_refused(run(daemon.launch()), {"cannot lock '" + daemon.pidfile + "'", why});
+        CHECK(daemon.written() == "4711\n");
+        CHECK(same_file_state(before, stat_of(daemon.pidfile)));
+        CHECK_FALSE(exists(daemon.log));
+    };
+    for (const mode_t mode : {mode_t(0664), mode_t(0646), mode_t(0666)})
+        refuse(InPlace("4711\n", mode), "group or others may write it");
+    const InPlace second("4711\n");
+    REQUIRE(link(second.pidfile.c_str(), (second.dir / "second").c_str()) == 0);
+    refuse(second, "it has a second link");
+    if (!is_root()) return;
+    const InPlace foreign("4711\n");
+    REQUIRE(chown(foreign.pidfile.c_str(), 1, 1) == 0);
+    check_refused(run(foreign.launch()), {"'" + foreign.pidfile + "'", "it belongs to user 1"});
+    CHECK(foreign.written() == "4711\n");
+}
+
 TEST_CASE(
     "P2 the step that enters the daemon is tried again while somebody reads with a record lock") {
     SKIP_UNLESS(!generic(), "no record lock");
-    const Daemon daemon;
-    daemon.dir.file("d.pid", "");
+    // A new file nobody can have locked already: the one that is used in place.
+    const InPlace daemon("");
     Descriptor reader = open_file(daemon.pidfile, O_RDONLY);
     struct flock whole;
     std::memset(&whole, 0, sizeof whole);
     whole.l_type = F_RDLCK;
     whole.l_whence = SEEK_SET;
     REQUIRE(fcntl(reader.get(), F_SETLK, &whole) == 0);
-    const Outcome refused = daemon.start();
+    const Outcome refused = run(daemon.launch());
     check_refused(refused, {"'" + daemon.pidfile + "'", std::to_string(getpid())});
     CHECK(refused.took >= Millis(500));
+    CHECK(daemon.written() == "");
 
-    daemon.dir.file("d.pid", "");
-    reader = open_file(daemon.pidfile, O_RDONLY);
+    reader = open_file(daemon.pidfile, O_RDONLY);  // the look at it has dropped the lock
     REQUIRE(fcntl(reader.get(), F_SETLK, &whole) == 0);
     Running launcher(daemon.launch());
     const Clock::time_point began = Clock::now();
@@ -344,14 +401,20 @@ TEST_CASE("P5 the content is the number and a newline; the mode is 0644 whatever
     }
 }
 
-TEST_CASE("P5 pidfile_mode of a new file; an existing file's mode stays") {
+TEST_CASE(
+    "P5 pidfile_mode, whatever the mode of what stood there: each start's file is a new one") {
     const Victim daemon;
     check_started(daemon, daemon.start({"mode=600", "open", "wait"}));
     CHECK((stat_of(daemon.pidfile).st_mode & 07777) == 0600);
     check_ends(daemon, 128 + SIGTERM);
     daemon.dir.file("d.pid", "", 0640);
+    const Descriptor old = open_file(daemon.pidfile, O_RDONLY);
     check_started(daemon, daemon.start({"mode=600", "open", "wait"}));
-    CHECK((stat_of(daemon.pidfile).st_mode & 07777) == 0640);
+    CHECK((stat_of(daemon.pidfile).st_mode & 07777) == 0600);
+    struct stat before;
+    REQUIRE(fstat(old.get(), &before) == 0);
+    CHECK(before.st_nlink == 0);
+    CHECK(stat_of(daemon.pidfile).st_ino != before.st_ino);
 }
 
 TEST_CASE("P5 a shorter number leaves nothing of a longer text behind") {
@@ -413,7 +476,7 @@ TEST_CASE("P5 never seen torn or empty while it is written over and over") {
     }
 }
 
-TEST_CASE("P6 a symlink, a FIFO, a directory, a second link, a writable file are not trusted") {
+TEST_CASE("P6 a symlink, a FIFO, a directory are refused, and stay as they are") {
     const Daemon daemon;
     const std::string other = daemon.dir.file("victim", "precious\n");
     const struct stat before = stat_of(other);
@@ -438,12 +501,29 @@ TEST_CASE("P6 a symlink, a FIFO, a directory, a second link, a writable file are
     refuse("a directory");
     REQUIRE(rmdir(daemon.pidfile.c_str()) == 0);
     CHECK(same_file_state(before, stat_of(other)));
+}
+
+TEST_CASE(
+    "P3 what stands there unlocked is replaced, whatever its mode and links, not written to") {
+    const Daemon daemon;
+    const std::string other = daemon.dir.file("victim", "precious\n");
     REQUIRE(link(other.c_str(), daemon.pidfile.c_str()) == 0);
-    refuse("a second link");
-    REQUIRE(unlink(daemon.pidfile.c_str()) == 0);
-    for (const mode_t mode : {mode_t(0664), mode_t(0646), mode_t(0666)}) {
-        daemon.dir.file("d.pid", "", mode);
-        refuse("writable by others");
+    check_started(daemon, daemon.start());
+    CHECK(slurp(other) == "precious\n");
+    CHECK(stat_of(other).st_nlink == 1);
+    CHECK(stat_of(daemon.pidfile).st_nlink == 1);
+    check_ends(daemon);
+    for (const mode_t mode : {mode_t(0664), mode_t(0646), mode_t(0666), mode_t(0)}) {
+        INFO(mode);
+        daemon.dir.file("d.pid", "4711\n", mode);
+        if (mode == 0 && !is_root()) break;  // what may not be opened cannot be locked
+        const Descriptor theirs = open_file(daemon.pidfile, O_RDWR);  // who could write to it
+        check_started(daemon, daemon.start());
+        CHECK((stat_of(daemon.pidfile).st_mode & 07777) == 0644);
+        REQUIRE(pwrite(theirs.get(), "1\n", 2, 0) == 2);
+        CHECK(daemon.written() == std::to_string(daemon.pid()) + "\n");
+        CHECK(daemon.pid() > 1);
+        check_ends(daemon);
     }
 }
 
@@ -454,14 +534,21 @@ TEST_CASE("P6 the condition has a name: untrusted_pid_file") {
     CHECK(contains(api({"acquire=" + daemon.pidfile}).out, "error=untrusted_pid_file"));
 }
 
-TEST_CASE("P6 root trusts a file of root's or of the uid that it drops to, no other") {
+TEST_CASE("P3 root replaces whoever's file: the new one is root's, after a drop the target's") {
     NEEDS_ROOT();
     const Daemon daemon;
-    daemon.dir.file("d.pid", "");
-    REQUIRE(chown(daemon.pidfile.c_str(), 1, 1) == 0);
-    check_refused(daemon.start(), {"'" + daemon.pidfile + "'"});
-    check_refused(daemon.start({"--user", "nobody"}), {"'" + daemon.pidfile + "'"});
-    check_started(daemon, daemon.start({"--user", "daemon"}));
+    for (const uid_t left_by : {uid_t(1), uid_t(nobody)}) {
+        daemon.dir.file("d.pid", "");
+        REQUIRE(chown(daemon.pidfile.c_str(), left_by, left_by) == 0);
+        check_started(daemon, daemon.start());
+        CHECK(stat_of(daemon.pidfile).st_uid == 0);
+        check_ends(daemon);
+        daemon.dir.file("d.pid", "");
+        REQUIRE(chown(daemon.pidfile.c_str(), left_by, left_by) == 0);
+        check_started(daemon, daemon.start({"--user", "nobody"}));
+        CHECK(stat_of(daemon.pidfile).st_uid == nobody);
+        CHECK(daemon.verb("stop").status == 0);
+    }
 }
 
 TEST_CASE("P7 a worker that outlives the daemon blocks no restart") {
@@ -641,33 +728,50 @@ TEST_CASE("P9 the default path of others: XDG_STATE_HOME, else ~/.local/state, m
     CHECK_FALSE(contains(said.out, "=/tmp/daemonize-test.pid"));
 }
 
-TEST_CASE("P9 without XDG_STATE_HOME it is in the home of the passwd entry, whatever HOME says") {
+TEST_CASE("P9 without XDG_STATE_HOME it is below HOME, without HOME in the passwd entry's home") {
     NEEDS_MOUNTS();
     SKIP_UNLESS(has_tool("setpriv"), "needs setpriv");
     const Scratch dir;
-    const std::string home = dir.directory("home", 0700);
-    REQUIRE(chown(home.c_str(), nobody, nobody) == 0);
+    const std::string home = dir.directory("home", 0700), other = dir.directory("other", 0700);
+    for (const std::string& theirs : {home, other})
+        REQUIRE(chown(theirs.c_str(), nobody, nobody) == 0);
     dir.file("passwd", "nobody:x:65534:65534::" + home + ":/bin/sh\n");
     Launch launch({"unshare", "-m", "sh", "-c",
                    "mount --bind " + (dir / "passwd") + " /etc/passwd && exec setpriv " +
                        "--reuid 65534 --regid 65534 --clear-groups " + program("victim") +
                        " default=daemonize-test"});
-    launch.environment = {{"XDG_STATE_HOME", "-"}, {"HOME", "/tmp"}};
-    const Outcome said = run(launch);
+    const std::string below = "/.local/state/daemonize-test/daemonize-test.pid error=none";
+    launch.environment = {{"XDG_STATE_HOME", "-"}, {"HOME", other}};
+    Outcome said = run(launch);
     INFO(said.text());
-    CHECK(contains(said.out, "default=" + home + "/.local/state/daemonize-test.pid error=none"));
+    CHECK(contains(said.out, "default=" + other + below));
+    for (const char* no_home : {"-", "", "relative"}) {
+        launch.environment[1].second = no_home;
+        said = run(launch);
+        INFO("HOME ", no_home, ": ", said.text());
+        CHECK(contains(said.out, "default=" + home + below));
+    }
 }
 
 TEST_CASE("P9 a default directory that is not the user's own is refused") {
     NEEDS_ROOT();
     const Scratch dir;
+    const std::string foreign = dir.directory("foreign", 0777);
+    dir.directory("foreign/daemonize-test", 0777);  // root's
     Launch launch({program("victim"), "default=daemonize-test"});
-    launch.environment = {{"XDG_STATE_HOME", dir.directory("foreign", 0777)}};
+    launch.environment = {{"XDG_STATE_HOME", foreign}};
     launch.before_exec = become_nobody;
     const Outcome said = run(launch);
     INFO(said.text());
     CHECK(contains(said.out, "default= "));
     CHECK_FALSE(contains(said.out, "error=none"));
+    // Where anybody could put another in its place, no start trusts one of his own either.
+    REQUIRE(rmdir((foreign + "/daemonize-test").c_str()) == 0);
+    CHECK(contains(run(launch).out, "error=none"));
+    launch.argv = {program("victim"), "pidfile=" + foreign + "/daemonize-test/daemonize-test.pid",
+                   "open", "wait"};
+    check_refused(run(launch), {"anybody may write to a directory on the way"}, "victim");
+    CHECK(Scratch::names(foreign + "/daemonize-test").empty());
 }
 
 TEST_CASE("P9 an impossible program name is an error, not a path elsewhere") {

@@ -182,7 +182,8 @@ TEST_CASE("Section 7: the false friends of the table detach") {
     Evidence seen = shell();
     seen.parent = 1;  // a container's shell that went on, or an orphan
     CHECK(detaches(seen));
-    for (const char* name : {"bash", "systemd", "", "tini2"}) CHECK_FALSE(detail::is_container_init(name));
+    for (const char* name : {"bash", "systemd", "", "tini2"})
+        CHECK_FALSE(detail::is_container_init(name));
     seen = shell();
     seen.invocation_id = true;  // a terminal of a desktop session
     CHECK(detaches(seen));

@@ -2,7 +2,7 @@
 // in many containers. No limit of that size can be had for a test, so the C library's words are
 // replaced by ours. Who closes descriptors one by one is still at it next week.
 //
-//   biglimit PIDFILE
+//   biglimit PIDFILE [LOG [all]]
 #define DAEMONIZE_IMPLEMENTATION
 #include "daemonize.hpp"
 
@@ -46,6 +46,7 @@ extern "C" int getdtablesize() noexcept { return huge; }
 int main(int argc, char** argv) {
     daemonize::DaemonContext context;
     if (argc > 1) context.pidfile = argv[1];
+    if (argc > 3) context.close_fds = daemonize::CloseFds::all;
     context.open();
     const std::string text = "explain: " + context.explain();
     if (argc > 2) {

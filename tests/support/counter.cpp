@@ -28,10 +28,10 @@ int count(daemonize::DaemonContext& daemon) {
 
 int main(int argc, char** argv) {
     daemonize::DaemonContext context;
-    context.help = "--pidfile P --stdout F: of every verb";
     for (int i = 2; i + 1 < argc; i += 2) {
         if (std::strcmp(argv[i], "--pidfile") == 0) context.pidfile = argv[i + 1];
         if (std::strcmp(argv[i], "--stdout") == 0) context.standard_output = argv[i + 1];
     }
-    return daemonize::control(argc, argv, context, count);
+    // The options are taken: only the verb is left for control().
+    return daemonize::control(argc < 2 ? argc : 2, argv, context, count);
 }

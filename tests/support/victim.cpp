@@ -142,6 +142,10 @@ bool set_list(DaemonContext& context, const std::string& key, const std::string&
     } else if (key == "preserve") {
         for (const std::string& one : split(value, ','))
             context.files_preserve.push_back(static_cast<int>(number(one)));
+    } else if (key == "close-fds") {
+        context.close_fds = value == "all"    ? daemonize::CloseFds::all
+                            : value == "none" ? daemonize::CloseFds::none
+                                              : daemonize::CloseFds::inherited;
     } else if (key == "keep") {
         context.environment_keep = split(value, ',');
     } else if (key == "map") {  // map=10:callback
