@@ -5193,8 +5193,10 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     return true;
 }
 
-// What a killed daemon could not do: under a lock of our own, and only if nobody else came.
-DAEMONIZE_LOCAL void remove_leftover(const char* path, const PidFileView& seen, long pid) noexcept {
+// What a killed daemon could not do: under a lock of our own, and only if nobody else came. An empty
+// file that a reader keeps says "not running", too: there is no failure.
+DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, long pid,
+                                     Fault&) noexcept {
     const Wide name = wide_path(path);
     Handle file = open_existing(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ);
     BY_HANDLE_FILE_INFORMATION info;
@@ -5203,9 +5205,10 @@ DAEMONIZE_LOCAL void remove_leftover(const char* path, const PidFileView& seen, 
     PidFileView now;
     if (!file || distrust(file, info) || info.dwVolumeSerialNumber != seen.device ||
         index_of(info) != seen.inode || !::ReadFile(raw(file), text, sizeof text, &size, nullptr))
-        return;
+        return true;
     read_content(now, text, size);
     if (is_left_by(now, pid)) empty_and_remove(file, name.get());
+    return true;
 }
 
 // ---- Facts about processes ----
@@ -6779,8 +6782,7 @@ DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder&
     if (require_holder("cannot stop the daemon of", path.c_str(), holder, fault))
         return stop_holder(path.c_str(), holder, order, fault);
     if (fault.code != static_cast<int>(errc::not_running)) return Stopped::failed;
-    const bool is_daemons = holder.verdict == Verdict::empty ||
-                            (holder.verdict == Verdict::dead && holder.view.number);
+    const bool is_daemons = holder.verdict == Verdict::dead && holder.view.number;
     const Fault unknown = fault;
     if (is_daemons && !clear_leftover(path.c_str(), holder, fault)) return Stopped::failed;
     fault = unknown;
