@@ -6828,7 +6828,9 @@ DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder&
     if (require_holder("cannot stop the daemon of", path.c_str(), holder, fault))
         return stop_holder(path.c_str(), holder, order, fault);
     if (fault.code != static_cast<int>(errc::not_running)) return Stopped::failed;
-    const bool is_daemons = holder.verdict == Verdict::dead && holder.view.number;
+    // Empty: where the directory did not let the daemon remove its file.
+    const bool is_daemons = holder.verdict == Verdict::empty ||
+                            (holder.verdict == Verdict::dead && holder.view.number);
     const Fault unknown = fault;
     if (is_daemons && !clear_leftover(path.c_str(), holder, fault)) return Stopped::failed;
     fault = unknown;
