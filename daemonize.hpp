@@ -117,7 +117,8 @@
 //     drops a process's record locks then. ready(), wait(), wait_for() and poll() take it again;
 //     until then send() and stop() refuse and say so. Use native_handle() of the PID file instead.
 //  d. Without Linux's record locks (macOS, BSD) the proof is weaker: the file is locked, and the
-//     same number was read twice. On Windows any process that has it open for writing passes.
+//     same number was read twice. On Windows any process that has it open for writing passes; on a
+//     remote file system nobody is proven, and send(), stop() and status() say so.
 //  e. A child that the daemon starts before ready() inherits the launcher's standard error. If it
 //     moves to a session of its own, a failed start does not find and end it.
 //  f. Ctrl-C ends a waiting launcher; the leader then ends the daemon. A launcher that is killed
@@ -148,7 +149,13 @@
 // | umask, ids, chroot        | yes                | yes                  | errc::unsupported     |
 // | start with more threads   | refused            | refused if told (1)  | allowed               |
 // | processes beside it       | none               | none                 | two, suspended        |
-// (1) by the system: macOS and FreeBSD do.
+// | service manager           | sd_notify          | none                 | `run` is a service    |
+// | inside a caller's job     | there is none      | there is none        | ends with it, says so |
+// | std::signal() handlers    | kept               | kept                 | run in another thread |
+// | a log-off                 | logind's setting   | goes on              | SIGTERM, if told (2)  |
+// (1) by the system: macOS and the BSDs tell it.
+// (2) Windows ends most programs without a word then; their PID file blocks nobody. A service is told
+//     of everybody's log-off and takes no notice.
 
 // >>version ---------------------------------------------------------------------------------------
 #ifndef DAEMONIZE_HPP
@@ -203,7 +210,8 @@ enum class CloseFds { inherited, all, none };
 enum StreamChoice { null_stream, keep_stream };  // /dev/null; where it led before the start
 
 // Where a standard stream of the daemon leads. Two streams may name the same file. In the
-// foreground this has no effect: the streams stay as they are. Source: PEP 3143 (stdin, ...).
+// foreground this has no effect: the streams stay as they are. On Windows keep_stream of a console is
+// errc::unsupported. Source: PEP 3143 (stdin, ...).
 class Stream {
 public:
     Stream(StreamChoice choice = null_stream) : choice_(choice) {}
@@ -302,7 +310,8 @@ struct Watch;
 }  // namespace detail
 
 // A PID file without a daemon, for a program of which one instance may run. The lock ends with the
-// process, however that ends. Use an object from one thread only. Source: pidfile(3), flock(2).
+// process, however that ends. Use an object from one thread only. On Windows the file names a
+// suspended process that stands for this one, as a daemon's does. Source: pidfile(3), flock(2).
 class PidFile {
 public:
     explicit PidFile(const std::string& path, int mode = 0644);  // opens nothing yet
@@ -1593,6 +1602,11 @@ private:
     bool was_pending_;
     sigset_t set_, before_;
 };
+
+// Not where other threads may hold a stream for ever.
+DAEMONIZE_LOCAL void flush_streams(bool other_threads) noexcept {
+    if (!other_threads) std::fflush(nullptr);
+}
 
 // A reader that has gone (`start | true`) must not turn the status into 141.
 // One line, whatever the program is called.
@@ -4233,7 +4247,7 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold& hold, bool& started, Fault& 
         discard_file(*s.lock, false);
         return Role::launcher;
     }
-    if (!s.context->allow_threads) std::fflush(nullptr);  // with threads it could wait for ever
+    flush_streams(s.context->allow_threads);
     own_fork = true;
     const long caller = self();
     const pid_t leader = ::fork();
@@ -4617,6 +4631,12 @@ DAEMONIZE_LOCAL void make_line(Str& out, const char* program, const char* text,
     for (; *program; ++program) put_shown(shown, *program, "");
     line.set(shown.c_str(), shown.is_empty() ? "" : ": ", text);
     out.set(line.c_str(), end);
+}
+
+// The two that people read: a thread that sits in getchar() holds standard input for ever.
+DAEMONIZE_LOCAL void flush_streams(bool) noexcept {
+    std::fflush(stdout);
+    std::fflush(stderr);
 }
 
 DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) noexcept {
@@ -7004,15 +7024,15 @@ DAEMONIZE_LOCAL bool set_signals(Session& s, SignalHold& hold, Fault& fault) noe
 DAEMONIZE_LOCAL bool become(Session& s, SignalHold& hold, Fault& fault) noexcept {
     if (!move_in(s, fault)) return false;
     the_daemon = &s;
-    static const bool registered = std::atexit(daemonize_at_exit) == 0;
+    static const bool registered = std::atexit([] { daemonize_at_exit(); }) == 0;
     static_cast<void>(registered);  // else an end by exit() leaves the file: stale, in nobody's way
     return (s.pidfile.is_empty() || enter_itself(*s.lock, fault)) &&
            run_privileged(*s.context, fault) && settle_in(s, fault) && set_signals(s, hold, fault);
 }
 
-// What stdio holds, before an end by _exit. Not where other threads may hold a stream for ever.
+// What stdio holds, before an end by _exit.
 DAEMONIZE_LOCAL void flush(const Session& s) noexcept {
-    if (!s.context || !s.context->allow_threads) std::fflush(nullptr);
+    flush_streams(s.context && s.context->allow_threads);
 }
 
 DAEMONIZE_LOCAL void close_targets(Session& s) noexcept {
