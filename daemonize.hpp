@@ -117,7 +117,8 @@
 //     drops a process's record locks then. ready(), wait(), wait_for() and poll() take it again;
 //     until then send() and stop() refuse and say so. Use native_handle() of the PID file instead.
 //  d. Without Linux's record locks (macOS, BSD) the proof is weaker: the file is locked, and the
-//     same number was read twice. On Windows any process that has it open for writing passes.
+//     same number was read twice. On Windows any process that has it open for writing passes; on a
+//     remote file system nobody is proven, and send(), stop() and status() say so.
 //  e. A child that the daemon starts before ready() inherits the launcher's standard error. If it
 //     moves to a session of its own, a failed start does not find and end it.
 //  f. Ctrl-C ends a waiting launcher; the leader then ends the daemon. A launcher that is killed
@@ -148,7 +149,13 @@
 // | umask, ids, chroot        | yes                | yes                  | errc::unsupported     |
 // | start with more threads   | refused            | refused if told (1)  | allowed               |
 // | processes beside it       | none               | none                 | two, suspended        |
-// (1) by the system: macOS and FreeBSD do.
+// | service manager           | sd_notify          | none                 | `run` is a service    |
+// | inside a caller's job     | there is none      | there is none        | ends with it, says so |
+// | std::signal() handlers    | kept               | kept                 | run in another thread |
+// | a log-off                 | logind's setting   | goes on              | SIGTERM, if told (2)  |
+// (1) by the system: macOS and the BSDs tell it.
+// (2) Windows ends most programs without a word then; their PID file blocks nobody. A service is told
+//     of everybody's log-off and takes no notice.
 
 // >>version ---------------------------------------------------------------------------------------
 #ifndef DAEMONIZE_HPP
@@ -203,7 +210,8 @@ enum class CloseFds { inherited, all, none };
 enum StreamChoice { null_stream, keep_stream };  // /dev/null; where it led before the start
 
 // Where a standard stream of the daemon leads. Two streams may name the same file. In the
-// foreground this has no effect: the streams stay as they are. Source: PEP 3143 (stdin, ...).
+// foreground this has no effect: the streams stay as they are. On Windows keep_stream of a console is
+// errc::unsupported. Source: PEP 3143 (stdin, ...).
 class Stream {
 public:
     Stream(StreamChoice choice = null_stream) : choice_(choice) {}
@@ -302,7 +310,8 @@ struct Watch;
 }  // namespace detail
 
 // A PID file without a daemon, for a program of which one instance may run. The lock ends with the
-// process, however that ends. Use an object from one thread only. Source: pidfile(3), flock(2).
+// process, however that ends. Use an object from one thread only. On Windows the file names a
+// suspended process that stands for this one, as a daemon's does. Source: pidfile(3), flock(2).
 class PidFile {
 public:
     explicit PidFile(const std::string& path, int mode = 0644);  // opens nothing yet
@@ -1594,6 +1603,11 @@ private:
     sigset_t set_, before_;
 };
 
+// Not where other threads may hold a stream for ever.
+DAEMONIZE_LOCAL void flush_streams(bool other_threads) noexcept {
+    if (!other_threads) std::fflush(nullptr);
+}
+
 // A reader that has gone (`start | true`) must not turn the status into 141.
 // One line, whatever the program is called.
 DAEMONIZE_LOCAL void write_line(int fd, const char* program, const char* text) noexcept {
@@ -1706,7 +1720,7 @@ DAEMONIZE_LOCAL unsigned long long microseconds(long long seconds, long long res
 
 // FreeBSD and OpenBSD keep the time since the boot, and add the time of the boot when asked, which
 // changes whenever the clock is set: it is taken off again. The others keep the wall clock's time.
-DAEMONIZE_LOCAL unsigned long long boot_time() noexcept {
+inline unsigned long long boot_time() noexcept {
 #if defined(__FreeBSD__) || defined(__OpenBSD__)
     struct timeval boot;
     int name[2] = {CTL_KERN, KERN_BOOTTIME};
@@ -1738,7 +1752,7 @@ DAEMONIZE_LOCAL void translate(const Kinfo& info, ProcessFacts& facts, long long
 // not used on the other. A zombie has no start time.
 DAEMONIZE_LOCAL void translate(const Kinfo& info, ProcessFacts& facts, long long* uids) noexcept {
 #if defined(__NetBSD__)
-    const int state = info.p_realstat;
+    const int state = static_cast<int>(info.p_realstat);
     facts.is_zombie = state == SZOMB || state == SDYING || state == SDEAD;
     facts.threads = static_cast<long>(info.p_nlwps);
 #else
@@ -1979,18 +1993,40 @@ DAEMONIZE_LOCAL int descriptor_end(const char* status) noexcept {
     const char* const size = field_of(status, "\nFDSize:");
     const long told = size ? std::strtol(size, nullptr, 10) : 0;
     if (told > 0 && told < INT_MAX) return static_cast<int>(told);
+#if defined(F_MAXFD)
+    const int highest = ::fcntl(0, F_MAXFD);  // NetBSD
+    if (highest >= 0) return highest + 1;
+#endif
     struct rlimit limit;
     const rlim_t most = 65536;
     const bool low = ::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < most;
     return static_cast<int>(low ? limit.rlim_cur : most);
 }
 
+// How many descriptors are open, so that a look at each may stop at the last; -1: not told.
+DAEMONIZE_LOCAL int count_open() noexcept {
+#if DAEMONIZE_KINFO && defined(__FreeBSD__)
+    int name[4] = {CTL_KERN, KERN_PROC, KERN_PROC_NFDS, 0}, count = 0;
+    std::size_t size = sizeof count;
+    return ::sysctl(name, 4, &count, &size, nullptr, 0) == 0 ? count : -1;
+#elif DAEMONIZE_KINFO && defined(__OpenBSD__)
+    return ::getdtablecount();
+#else
+    return -1;
+#endif
+}
+
 // Sets marks[fd] for each open descriptor from 3 on. fcntl() sees every kind but needs a call for
 // each; poll() does not see those of O_PATH, but takes 0.26 ms for 19,000 where fcntl() takes 2.9.
 DAEMONIZE_LOCAL void mark_open(unsigned char* marks, int end) noexcept {
     struct pollfd fds[128];
-    for (int fd = 3; fd < end && fd < compared; ++fd) marks[fd] = ::fcntl(fd, F_GETFD) != -1;
-    for (int first = compared; first < end; first += 128) {
+    int left = count_open();
+    for (int fd = 0; fd < end && fd < compared; ++fd) {
+        const bool open = ::fcntl(fd, F_GETFD) != -1;
+        if (fd > 2) marks[fd] = open;
+        left -= open;
+    }
+    for (int first = compared; first < end && left != 0; first += 128) {
         const int count = end - first < 128 ? end - first : 128;
         for (int i = 0; i < count; ++i) {
             fds[i].fd = first + i;
@@ -1999,8 +2035,8 @@ DAEMONIZE_LOCAL void mark_open(unsigned char* marks, int end) noexcept {
         }
         const bool told = ::poll(fds, static_cast<nfds_t>(count), 0) >= 0;
         for (int i = 0; i < count; ++i)
-            marks[first + i] = told ? (fds[i].revents & POLLNVAL) == 0
-                                    : ::fcntl(first + i, F_GETFD) != -1;
+            left -= marks[first + i] = told ? (fds[i].revents & POLLNVAL) == 0
+                                            : ::fcntl(first + i, F_GETFD) != -1;
     }
 }
 
@@ -2077,7 +2113,7 @@ struct Way {
     bool alone = true;  // nobody but root and this user can replace a part of the way
 };
 
-#if defined(O_PATH)
+#if defined(O_PATH) && defined(__linux__)
 static const int search_flags = O_PATH;  // needs no right to list the directory
 #elif defined(O_SEARCH)
 static const int search_flags = O_SEARCH;
@@ -2092,7 +2128,7 @@ DAEMONIZE_LOCAL bool read_link(int directory, const char* name, Str& target, uid
     struct stat st, again;
     char text[4096];
     ssize_t size = -1;
-#if defined(O_PATH)
+#if defined(O_PATH) && defined(__linux__)
     const Handle link = open_at(directory, name, O_PATH | O_NOFOLLOW);
     if (!link || ::fstat(link.fd(), &st) != 0) return false;
     if (S_ISLNK(st.st_mode)) size = ::readlinkat(link.fd(), "", text, sizeof text - 1);
@@ -2280,10 +2316,18 @@ DAEMONIZE_LOCAL long record_owner(int fd, short type, int byte) noexcept {
     return lock.l_pid > 0 ? lock.l_pid : lock.l_pid < 0 ? no_such_lock : no_process;
 }
 #else
-// flock() and fcntl() see each other's locks on these systems: a second lock would be refused.
+// flock() and fcntl() see each other's locks on the systems with kinfo: a second lock would be
+// refused, but F_GETLK shows the first without disturbing a start.
 static const long no_process = -1, no_such_lock = -2;
 DAEMONIZE_LOCAL bool set_record_lock(int, int) noexcept { return true; }
-DAEMONIZE_LOCAL long record_owner(int, short, int) noexcept { return 0; }
+DAEMONIZE_LOCAL long record_owner(int fd, short type, int) noexcept {
+    struct flock lock;
+    std::memset(&lock, 0, sizeof lock);
+    lock.l_type = type;
+    lock.l_whence = SEEK_SET;
+    const bool tells = DAEMONIZE_KINFO && ::fcntl(fd, F_GETLK, &lock) == 0;
+    return tells && lock.l_type != F_UNLCK ? no_such_lock : 0;
+}
 #endif
 
 // A lock without waiting; got or held, or failed with errno.
@@ -2482,7 +2526,7 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
     ssize_t written = -1;
     struct rlimit limit;  // beyond it a write is a SIGXFSZ, which would end the process
     errno = EFBIG;
-    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= sizeof text)
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= static_cast<rlim_t>(sizeof text))
         do written = ::pwrite(fd, text, static_cast<std::size_t>(size), 0);
         while (written < 0 && errno == EINTR);
     if (written >= 0 && written != size) errno = ENOSPC;
@@ -2555,6 +2599,7 @@ DAEMONIZE_LOCAL void view_lock(int fd, PidFileView& view) noexcept {
     }
     if (view.locked) return;
     view.reader = record_owner(fd, F_WRLCK, 0);
+    if (DAEMONIZE_KINFO) return;
     view.locked = lock_now(fd, LOCK_SH) != Attempt::got;
     if (!view.locked) ::flock(fd, LOCK_UN);
 }
@@ -2645,7 +2690,8 @@ DAEMONIZE_LOCAL bool set_gids(gid_t gid) noexcept { return ::setregid(gid, gid) 
 DAEMONIZE_LOCAL bool set_uids(uid_t uid) noexcept { return ::setreuid(uid, uid) == 0; }
 DAEMONIZE_LOCAL bool all_ids_are(long long uid, long long gid) noexcept {
     return static_cast<long long>(::getuid()) == uid && static_cast<long long>(::geteuid()) == uid &&
-           static_cast<long long>(::getgid()) == gid && static_cast<long long>(::getegid()) == gid;
+           static_cast<long long>(::getgid()) == gid && static_cast<long long>(::getegid()) == gid &&
+           is_users(self(), uid) != 0;  // the saved one, where the system tells
 }
 #endif
 
@@ -4201,7 +4247,7 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold& hold, bool& started, Fault& 
         discard_file(*s.lock, false);
         return Role::launcher;
     }
-    if (!s.context->allow_threads) std::fflush(nullptr);  // with threads it could wait for ever
+    flush_streams(s.context->allow_threads);
     own_fork = true;
     const long caller = self();
     const pid_t leader = ::fork();
@@ -4585,6 +4631,12 @@ DAEMONIZE_LOCAL void make_line(Str& out, const char* program, const char* text,
     for (; *program; ++program) put_shown(shown, *program, "");
     line.set(shown.c_str(), shown.is_empty() ? "" : ": ", text);
     out.set(line.c_str(), end);
+}
+
+// The two that people read: a thread that sits in getchar() holds standard input for ever.
+DAEMONIZE_LOCAL void flush_streams(bool) noexcept {
+    std::fflush(stdout);
+    std::fflush(stderr);
 }
 
 DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) noexcept {
@@ -6796,7 +6848,9 @@ DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder&
     if (require_holder("cannot stop the daemon of", path.c_str(), holder, fault))
         return stop_holder(path.c_str(), holder, order, fault);
     if (fault.code != static_cast<int>(errc::not_running)) return Stopped::failed;
-    const bool is_daemons = holder.verdict == Verdict::dead && holder.view.number;
+    // Empty: where the directory did not let the daemon remove its file.
+    const bool is_daemons = holder.verdict == Verdict::empty ||
+                            (holder.verdict == Verdict::dead && holder.view.number);
     const Fault unknown = fault;
     if (is_daemons && !clear_leftover(path.c_str(), holder, fault)) return Stopped::failed;
     fault = unknown;
@@ -6970,15 +7024,15 @@ DAEMONIZE_LOCAL bool set_signals(Session& s, SignalHold& hold, Fault& fault) noe
 DAEMONIZE_LOCAL bool become(Session& s, SignalHold& hold, Fault& fault) noexcept {
     if (!move_in(s, fault)) return false;
     the_daemon = &s;
-    static const bool registered = std::atexit(daemonize_at_exit) == 0;
+    static const bool registered = std::atexit([] { daemonize_at_exit(); }) == 0;
     static_cast<void>(registered);  // else an end by exit() leaves the file: stale, in nobody's way
     return (s.pidfile.is_empty() || enter_itself(*s.lock, fault)) &&
            run_privileged(*s.context, fault) && settle_in(s, fault) && set_signals(s, hold, fault);
 }
 
-// What stdio holds, before an end by _exit. Not where other threads may hold a stream for ever.
+// What stdio holds, before an end by _exit.
 DAEMONIZE_LOCAL void flush(const Session& s) noexcept {
-    if (!s.context || !s.context->allow_threads) std::fflush(nullptr);
+    flush_streams(s.context && s.context->allow_threads);
 }
 
 DAEMONIZE_LOCAL void close_targets(Session& s) noexcept {
