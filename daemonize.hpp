@@ -389,6 +389,8 @@ private:
 class ReceivedSignal {
 public:
     explicit ReceivedSignal(int signum) noexcept : signum_(signum) {}
+    ReceivedSignal(const ReceivedSignal&) = default;
+    ReceivedSignal& operator=(const ReceivedSignal&) = default;
     virtual ~ReceivedSignal();
     operator int() const noexcept { return signum_; }
 
