@@ -313,10 +313,12 @@ WINDOWS       := $(BUILD)/windows
 MINGW         := x86_64-w64-mingw32-g++
 first_of       = $(firstword $(foreach name,$(1),$(shell command -v $(name) 2>/dev/null)))
 MINGW_PROGRAM := $(call first_of,$(MINGW)-win32 $(MINGW))
+MINGW_NARROW  := $(call first_of,i686-w64-mingw32-g++-win32 i686-w64-mingw32-g++)
 MINGW_SUITE   := $(call first_of,$(MINGW)-posix $(MINGW))
 WINDOWS_FLAGS := -std=$(STD) $(WARNINGS) -I. -O1 -g -static -MMD -MP
 WINDOWS_TESTS := $(WINDOWS)/suite.exe $(WINDOWS)/pure.exe $(WINDOWS)/victim.exe \
-                 $(WINDOWS)/subject.exe
+                 $(WINDOWS)/subject.exe $(WINDOWS)/library.dll \
+                 $(if $(MINGW_NARROW),$(WINDOWS)/subject32.exe)
 WINDOWS_SUITE := $(patsubst tests/%.cpp,$(WINDOWS)/%.o,tests/both_test.cpp \
                    $(wildcard tests/windows/windows_*.cpp))
 DOCTEST       := $(dir $(firstword $(wildcard /usr/include/doctest/doctest.h \
@@ -332,6 +334,14 @@ $(WINDOWS)/subject.exe: tests/support/subject.cpp
 $(WINDOWS)/victim.exe $(WINDOWS)/bench.exe: $(WINDOWS)/%.exe: tests/windows/%.cpp
 	@mkdir -p $(@D)
 	$(MINGW_PROGRAM) $(WINDOWS_FLAGS) $< -o $@
+
+$(WINDOWS)/subject32.exe: tests/support/subject.cpp
+	@mkdir -p $(@D)
+	$(MINGW_NARROW) $(WINDOWS_FLAGS) $< -o $@
+
+$(WINDOWS)/library.dll: tests/windows/library.cpp
+	@mkdir -p $(@D)
+	$(MINGW_PROGRAM) $(WINDOWS_FLAGS) -shared $< -o $@
 
 # Alone: beside it the cross compiler would find the headers of this system.
 $(WINDOWS)/include/doctest/doctest.h: $(DOCTEST)doctest.h

@@ -1111,7 +1111,7 @@ struct Decision {
     const char* why = "";
 };
 
-DAEMONIZE_LOCAL bool is_container_init(const char* name) noexcept {
+inline DAEMONIZE_SMALL bool is_container_init(const char* name) noexcept {
     static const char* const shims[] = {"docker-init", "tini", "dumb-init", "catatonit"};
     for (const char* shim : shims)
         if (std::strcmp(name, shim) == 0) return true;
@@ -1173,7 +1173,7 @@ DAEMONIZE_LOCAL long long parse_number(const char* text, long long most) noexcep
 }
 
 // Half of what WATCHDOG_USEC allows, if WATCHDOG_PID (where set) means this process.
-DAEMONIZE_LOCAL Duration watchdog_half(const char* usec, const char* pid, long self) noexcept {
+inline DAEMONIZE_SMALL Duration watchdog_half(const char* usec, const char* pid, long self) noexcept {
     const long long value = parse_number(usec, 0x7fffffffffffffLL);
     if (value <= 0 || (*pid && parse_number(pid, LONG_MAX) != self)) return no_limit;
     return Duration(value < 2000 ? 1 : value / 2000);
@@ -1207,7 +1207,7 @@ DAEMONIZE_LOCAL bool is_plausible(const Report& report) noexcept {
 // ---- Paths ----
 
 // Where `path` goes on inside `jail` ("/log/a" of "/jail/log/a"); nullptr: not reached from there.
-DAEMONIZE_LOCAL const char* inside(const char* path, const char* jail) noexcept {
+inline DAEMONIZE_SMALL const char* inside(const char* path, const char* jail) noexcept {
     std::size_t size = std::strlen(jail);
     while (size > 0 && jail[size - 1] == '/') --size;
     const char* const rest = path + size;
@@ -1692,7 +1692,7 @@ DAEMONIZE_LOCAL unsigned long long microseconds(long long seconds, long long res
 
 // FreeBSD and OpenBSD keep the time since the boot, and add the time of the boot when asked, which
 // changes whenever the clock is set: it is taken off again. The others keep the wall clock's time.
-DAEMONIZE_LOCAL unsigned long long boot_time() noexcept {
+inline unsigned long long boot_time() noexcept {
 #if defined(__FreeBSD__) || defined(__OpenBSD__)
     struct timeval boot;
     int name[2] = {CTL_KERN, KERN_BOOTTIME};
@@ -1724,7 +1724,7 @@ DAEMONIZE_LOCAL void translate(const Kinfo& info, ProcessFacts& facts, long long
 // not used on the other. A zombie has no start time.
 DAEMONIZE_LOCAL void translate(const Kinfo& info, ProcessFacts& facts, long long* uids) noexcept {
 #if defined(__NetBSD__)
-    const int state = info.p_realstat;
+    const int state = static_cast<int>(info.p_realstat);
     facts.is_zombie = state == SZOMB || state == SDYING || state == SDEAD;
     facts.threads = static_cast<long>(info.p_nlwps);
 #else
@@ -1965,18 +1965,40 @@ DAEMONIZE_LOCAL int descriptor_end(const char* status) noexcept {
     const char* const size = field_of(status, "\nFDSize:");
     const long told = size ? std::strtol(size, nullptr, 10) : 0;
     if (told > 0 && told < INT_MAX) return static_cast<int>(told);
+#if defined(F_MAXFD)
+    const int highest = ::fcntl(0, F_MAXFD);  // NetBSD
+    if (highest >= 0) return highest + 1;
+#endif
     struct rlimit limit;
     const rlim_t most = 65536;
     const bool low = ::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < most;
     return static_cast<int>(low ? limit.rlim_cur : most);
 }
 
+// How many descriptors are open, so that a look at each may stop at the last; -1: not told.
+DAEMONIZE_LOCAL int count_open() noexcept {
+#if DAEMONIZE_KINFO && defined(__FreeBSD__)
+    int name[4] = {CTL_KERN, KERN_PROC, KERN_PROC_NFDS, 0}, count = 0;
+    std::size_t size = sizeof count;
+    return ::sysctl(name, 4, &count, &size, nullptr, 0) == 0 ? count : -1;
+#elif DAEMONIZE_KINFO && defined(__OpenBSD__)
+    return ::getdtablecount();
+#else
+    return -1;
+#endif
+}
+
 // Sets marks[fd] for each open descriptor from 3 on. fcntl() sees every kind but needs a call for
 // each; poll() does not see those of O_PATH, but takes 0.26 ms for 19,000 where fcntl() takes 2.9.
 DAEMONIZE_LOCAL void mark_open(unsigned char* marks, int end) noexcept {
     struct pollfd fds[128];
-    for (int fd = 3; fd < end && fd < compared; ++fd) marks[fd] = ::fcntl(fd, F_GETFD) != -1;
-    for (int first = compared; first < end; first += 128) {
+    int left = count_open();
+    for (int fd = 0; fd < end && fd < compared; ++fd) {
+        const bool open = ::fcntl(fd, F_GETFD) != -1;
+        if (fd > 2) marks[fd] = open;
+        left -= open;
+    }
+    for (int first = compared; first < end && left != 0; first += 128) {
         const int count = end - first < 128 ? end - first : 128;
         for (int i = 0; i < count; ++i) {
             fds[i].fd = first + i;
@@ -1985,8 +2007,8 @@ DAEMONIZE_LOCAL void mark_open(unsigned char* marks, int end) noexcept {
         }
         const bool told = ::poll(fds, static_cast<nfds_t>(count), 0) >= 0;
         for (int i = 0; i < count; ++i)
-            marks[first + i] = told ? (fds[i].revents & POLLNVAL) == 0
-                                    : ::fcntl(first + i, F_GETFD) != -1;
+            left -= marks[first + i] = told ? (fds[i].revents & POLLNVAL) == 0
+                                            : ::fcntl(first + i, F_GETFD) != -1;
     }
 }
 
@@ -2063,7 +2085,7 @@ struct Way {
     bool alone = true;  // nobody but root and this user can replace a part of the way
 };
 
-#if defined(O_PATH)
+#if defined(O_PATH) && defined(__linux__)
 static const int search_flags = O_PATH;  // needs no right to list the directory
 #elif defined(O_SEARCH)
 static const int search_flags = O_SEARCH;
@@ -2078,7 +2100,7 @@ DAEMONIZE_LOCAL bool read_link(int directory, const char* name, Str& target, uid
     struct stat st, again;
     char text[4096];
     ssize_t size = -1;
-#if defined(O_PATH)
+#if defined(O_PATH) && defined(__linux__)
     const Handle link = open_at(directory, name, O_PATH | O_NOFOLLOW);
     if (!link || ::fstat(link.fd(), &st) != 0) return false;
     if (S_ISLNK(st.st_mode)) size = ::readlinkat(link.fd(), "", text, sizeof text - 1);
@@ -2266,10 +2288,18 @@ DAEMONIZE_LOCAL long record_owner(int fd, short type, int byte) noexcept {
     return lock.l_pid > 0 ? lock.l_pid : lock.l_pid < 0 ? no_such_lock : no_process;
 }
 #else
-// flock() and fcntl() see each other's locks on these systems: a second lock would be refused.
+// flock() and fcntl() see each other's locks on the systems with kinfo: a second lock would be
+// refused, but F_GETLK shows the first without disturbing a start.
 static const long no_process = -1, no_such_lock = -2;
 DAEMONIZE_LOCAL bool set_record_lock(int, int) noexcept { return true; }
-DAEMONIZE_LOCAL long record_owner(int, short, int) noexcept { return 0; }
+DAEMONIZE_LOCAL long record_owner(int fd, short type, int) noexcept {
+    struct flock lock;
+    std::memset(&lock, 0, sizeof lock);
+    lock.l_type = type;
+    lock.l_whence = SEEK_SET;
+    const bool tells = DAEMONIZE_KINFO && ::fcntl(fd, F_GETLK, &lock) == 0;
+    return tells && lock.l_type != F_UNLCK ? no_such_lock : 0;
+}
 #endif
 
 // A lock without waiting; got or held, or failed with errno.
@@ -2541,6 +2571,7 @@ DAEMONIZE_LOCAL void view_lock(int fd, PidFileView& view) noexcept {
     }
     if (view.locked) return;
     view.reader = record_owner(fd, F_WRLCK, 0);
+    if (DAEMONIZE_KINFO) return;
     view.locked = lock_now(fd, LOCK_SH) != Attempt::got;
     if (!view.locked) ::flock(fd, LOCK_UN);
 }
@@ -2631,7 +2662,8 @@ DAEMONIZE_LOCAL bool set_gids(gid_t gid) noexcept { return ::setregid(gid, gid) 
 DAEMONIZE_LOCAL bool set_uids(uid_t uid) noexcept { return ::setreuid(uid, uid) == 0; }
 DAEMONIZE_LOCAL bool all_ids_are(long long uid, long long gid) noexcept {
     return static_cast<long long>(::getuid()) == uid && static_cast<long long>(::geteuid()) == uid &&
-           static_cast<long long>(::getgid()) == gid && static_cast<long long>(::getegid()) == gid;
+           static_cast<long long>(::getgid()) == gid && static_cast<long long>(::getegid()) == gid &&
+           is_users(self(), uid) != 0;  // the saved one, where the system tells
 }
 #endif
 
@@ -4245,6 +4277,2120 @@ DAEMONIZE_LOCAL void explain_system(const Session& s, std::string& out) {
 
 #endif  // !DAEMONIZE_WINDOWS
 
+// >>windows ---------------------------------------------------------------------------------------
+// Windows. >>unix has functions of the same names, for the core.
+//
+// A start makes another run of this program, born suspended and windowless; one page of shared
+// memory tells it what its launcher knows, and the launcher what became of it. The open handle to
+// the PID file is the lock. The file names the daughter, a process of the daemon's that never runs:
+// whoever ends her with code N has sent signal N.
+#if DAEMONIZE_WINDOWS
+
+static const int reload_signal = 12, termination_signal = SIGTERM;
+static const int signal_end = 32, kill_signal = 9;
+
+// ---- The edge: HANDLE, UTF-16, GetLastError ----
+
+// nullptr where there is none: the value -1 of a Handle without one means "this process" to half
+// of the functions that take a HANDLE.
+DAEMONIZE_LOCAL HANDLE raw(const Handle& handle) noexcept {
+    return handle ? reinterpret_cast<HANDLE>(handle.get()) : nullptr;
+}
+
+// nullptr and INVALID_HANDLE_VALUE are both none: it depends on the function which it returns.
+DAEMONIZE_LOCAL Handle owned(HANDLE handle) noexcept {
+    return Handle(handle ? reinterpret_cast<std::intptr_t>(handle) : -1);
+}
+
+DAEMONIZE_LOCAL std::uint64_t as_number(HANDLE handle) noexcept {
+    return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(handle));
+}
+
+DAEMONIZE_LOCAL HANDLE as_handle(std::uint64_t value) noexcept {
+    return reinterpret_cast<HANDLE>(static_cast<std::uintptr_t>(value));
+}
+
+void Handle::close() noexcept {
+    if (value_ == -1) return;
+    const int saved_errno = errno;
+    const DWORD saved = ::GetLastError();
+    ::CloseHandle(reinterpret_cast<HANDLE>(value_));
+    ::SetLastError(saved);
+    errno = saved_errno;
+    value_ = -1;
+}
+
+// UTF-16, always ended by a zero. (std::wstring would bring 39 KB into a static program.)
+class Wide {
+public:
+    Wide() noexcept {}
+    Wide(Wide&& other) noexcept { swap(other); }
+    Wide& operator=(Wide&& other) noexcept {
+        swap(other);
+        return *this;
+    }
+    ~Wide() { std::free(text_); }
+    // Room for `size` more units, zeros; they count as text until cut() says otherwise.
+    DAEMONIZE_SMALL wchar_t* more(std::size_t size) noexcept {
+        const std::size_t bytes = (size_ + size + 1) * sizeof(wchar_t);
+        text_ = static_cast<wchar_t*>(std::realloc(text_, bytes));
+        if (!text_) std::abort();  // memory that runs out ends the program
+        std::memset(text_ + size_, 0, (size + 1) * sizeof(wchar_t));
+        size_ += size;
+        return text_ + size_ - size;
+    }
+    DAEMONIZE_SMALL void cut(std::size_t size) noexcept {
+        size_ = size;
+        if (text_) text_[size] = L'\0';
+    }
+    DAEMONIZE_SMALL Wide& add(const wchar_t* text, std::size_t size) noexcept {
+        std::memcpy(more(size), text, size * sizeof(wchar_t));
+        return *this;
+    }
+    Wide& add(const wchar_t* text) noexcept { return add(text, std::wcslen(text)); }
+    const wchar_t* get() const noexcept { return text_ ? text_ : L""; }
+    wchar_t* data() noexcept { return text_; }
+    std::size_t size() const noexcept { return size_; }
+
+private:
+    void swap(Wide& other) noexcept {
+        std::swap(text_, other.text_);
+        std::swap(size_, other.size_);
+    }
+    wchar_t* text_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+// False: not UTF-8; a '?' in its place would name another file. With flags 0 what is no UTF-8 shows
+// as such: for people, so that it does not take the rest of the line along.
+DAEMONIZE_LOCAL bool widen(const char* text, Wide& out,
+                           DWORD flags = MB_ERR_INVALID_CHARS) noexcept {
+    const std::size_t size = std::strlen(text);
+    const int bytes = size > INT_MAX ? INT_MAX : static_cast<int>(size);
+    out.cut(0);
+    const int units =
+        size == 0 ? 0 : ::MultiByteToWideChar(CP_UTF8, flags, text, bytes, out.more(size), bytes);
+    out.cut(units > 0 ? static_cast<std::size_t>(units) : 0);
+    return size == 0 || units > 0;
+}
+
+DAEMONIZE_LOCAL Wide wide(const char* text) noexcept {
+    Wide out;
+    widen(text, out);
+    return out;
+}
+
+DAEMONIZE_LOCAL void narrow(const wchar_t* text, Str& out) noexcept {
+    const int size = ::WideCharToMultiByte(CP_UTF8, 0, text, -1, nullptr, 0, nullptr, nullptr);
+    char* const bytes = static_cast<char*>(std::calloc(static_cast<std::size_t>(size) + 1, 1));
+    if (!bytes) std::abort();
+    ::WideCharToMultiByte(CP_UTF8, 0, text, -1, bytes, size, nullptr, nullptr);
+    out.set(bytes);
+    std::free(bytes);
+}
+
+// An absolute path beyond MAX_PATH (248 for a directory) is understood in this form only.
+DAEMONIZE_LOCAL Wide wide_path(const char* path) noexcept {
+    Wide name = wide(path), out;
+    const bool plain =
+        std::strncmp(path, "\\\\?\\", 4) != 0 && std::strncmp(path, "\\\\.\\", 4) != 0;
+    if (name.size() < 248 || !plain) return name;
+    const bool share = std::strncmp(path, "\\\\", 2) == 0;
+    out.add(share ? L"\\\\?\\UNC" : L"\\\\?\\").add(name.get() + (share ? 1 : 0));
+    return out;
+}
+
+// What a function gives that fills a buffer and returns the length, or what it would need.
+template <class F>
+Wide grown(F call) noexcept {
+    Wide out;
+    for (DWORD room = 260; room < 131072; room *= 2) {
+        out.cut(0);
+        const DWORD size = call(out.more(room), room);
+        out.cut(size < room ? size : 0);
+        if (size < room) break;
+    }
+    return out;
+}
+
+// Not argv[0], which is what the caller made of it.
+DAEMONIZE_LOCAL Wide own_path() noexcept {
+    return grown([](wchar_t* out, DWORD size) { return ::GetModuleFileNameW(nullptr, out, size); });
+}
+
+DAEMONIZE_LOCAL Wide variable(const wchar_t* name) noexcept {
+    return grown(
+        [name](wchar_t* out, DWORD size) { return ::GetEnvironmentVariableW(name, out, size); });
+}
+
+// As the system compares: upper and lower case alike, by no language's rules (a Turkish i).
+DAEMONIZE_LOCAL bool same_name(const wchar_t* name, std::size_t size,
+                               const wchar_t* other) noexcept {
+    return ::CompareStringOrdinal(name, static_cast<int>(size), other, -1, TRUE) == CSTR_EQUAL;
+}
+
+// Calls visit(entry, size of the name) for each variable; "=C:=..." is one, too. The block is a
+// copy: the visitor may remove what it sees.
+template <class F>
+void each_variable(F visit) noexcept {
+    wchar_t* const block = ::GetEnvironmentStringsW();
+    for (const wchar_t* entry = block; entry && *entry; entry += std::wcslen(entry) + 1)
+        visit(entry, std::wcscspn(entry + 1, L"=") + 1);
+    if (block) ::FreeEnvironmentStringsW(block);
+}
+
+// The system ends its messages with a full stop and a line end; here they end a line of ours.
+DAEMONIZE_LOCAL void put_message(Text& out, DWORD code) noexcept {
+    wchar_t text[512];
+    const DWORD flags = FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS;
+    DWORD size = ::FormatMessageW(flags, nullptr, code, 0, text, 511, nullptr);
+    while (size > 0 && (text[size - 1] <= L' ' || text[size - 1] == L'.')) --size;
+    text[size] = L'\0';
+    Str shown;
+    narrow(text, shown);
+    out.put(shown.c_str());
+    if (size == 0) format(out, "Windows error %d", static_cast<long long>(code));
+}
+
+// The values of GetLastError, their texts in UTF-8, and what they are among std::errc. Not
+// std::system_category(): some libraries take the number for an errno.
+class SystemCategory : public std::error_category {
+public:
+    const char* name() const noexcept override { return "windows"; }
+    std::string message(int value) const override {
+        Text text;
+        put_message(text, static_cast<DWORD>(value));
+        return text.c_str();
+    }
+    std::error_condition default_error_condition(int value) const noexcept override;
+};
+
+std::error_condition SystemCategory::default_error_condition(int value) const noexcept {
+    static const struct {
+        DWORD value;
+        std::errc condition;
+    } table[] = {
+        {ERROR_FILE_NOT_FOUND, std::errc::no_such_file_or_directory},
+        {ERROR_PATH_NOT_FOUND, std::errc::no_such_file_or_directory},
+        {ERROR_INVALID_DRIVE, std::errc::no_such_file_or_directory},
+        {ERROR_BAD_NETPATH, std::errc::no_such_file_or_directory},
+        {ERROR_ACCESS_DENIED, std::errc::permission_denied},
+        {ERROR_SHARING_VIOLATION, std::errc::permission_denied},
+        {ERROR_INVALID_HANDLE, std::errc::bad_file_descriptor},
+        {ERROR_NOT_ENOUGH_MEMORY, std::errc::not_enough_memory},
+        {ERROR_OUTOFMEMORY, std::errc::not_enough_memory},
+        {ERROR_DISK_FULL, std::errc::no_space_on_device},
+        {ERROR_HANDLE_DISK_FULL, std::errc::no_space_on_device},
+        {ERROR_FILE_EXISTS, std::errc::file_exists},
+        {ERROR_ALREADY_EXISTS, std::errc::file_exists},
+        {ERROR_INVALID_PARAMETER, std::errc::invalid_argument},
+        {ERROR_INVALID_NAME, std::errc::invalid_argument},
+        {ERROR_NO_UNICODE_TRANSLATION, std::errc::illegal_byte_sequence},
+        {ERROR_FILENAME_EXCED_RANGE, std::errc::filename_too_long},
+        {ERROR_TOO_MANY_OPEN_FILES, std::errc::too_many_files_open},
+        {ERROR_DIRECTORY, std::errc::not_a_directory},
+        {ERROR_WRITE_PROTECT, std::errc::read_only_file_system},
+        {ERROR_NOT_SUPPORTED, std::errc::not_supported},
+    };
+    for (const auto& row : table)
+        if (row.value == static_cast<DWORD>(value)) return std::make_error_condition(row.condition);
+    return std::error_condition(value, *this);
+}
+
+DAEMONIZE_LOCAL const std::error_category& native_category() noexcept {
+    static const SystemCategory* const category = new SystemCategory;  // outlives every static
+    return *category;
+}
+
+// Never success: a function that failed without a cause has failed all the same.
+DAEMONIZE_LOCAL int last_error() noexcept {
+    const DWORD cause = ::GetLastError();
+    return -static_cast<int>(cause != ERROR_SUCCESS ? cause : ERROR_GEN_FAILURE);
+}
+
+DAEMONIZE_LOCAL bool refused(Fault& fault, const char* form, Arg a = Arg(),
+                             Arg b = Arg()) noexcept {
+    const int cause = last_error();
+    fail(fault, cause, form, a, b);
+    fault.text.put(": ");
+    put_message(fault.text, static_cast<DWORD>(-cause));
+    return false;
+}
+
+// ---- Small tools ----
+
+// GetTickCount64() moves in steps of 16 ms: a wait of 5 would be none, or three.
+long long Deadline::now() noexcept {
+    LARGE_INTEGER count, second;
+    ::QueryPerformanceCounter(&count);
+    ::QueryPerformanceFrequency(&second);
+    return count.QuadPart / second.QuadPart * 1000000 +
+           count.QuadPart % second.QuadPart * 1000000 / second.QuadPart;
+}
+
+// -1, "for ever", is INFINITE; a longer wait than INT_MAX is looked at again by its caller.
+DAEMONIZE_LOCAL DWORD limit_of(const Deadline& deadline, int most = INT_MAX) noexcept {
+    return static_cast<DWORD>(deadline.left_to_poll(most));
+}
+
+DAEMONIZE_LOCAL void pause_for(long long ms) noexcept { ::Sleep(static_cast<DWORD>(ms)); }
+DAEMONIZE_LOCAL long self() noexcept { return static_cast<long>(::GetCurrentProcessId()); }
+
+DAEMONIZE_LOCAL bool has_ended(HANDLE process) noexcept {
+    return process && ::WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
+}
+
+// Nothing interrupts a thread here.
+struct SignalHold {
+    void take() noexcept {}
+    void give() noexcept {}
+    void forget() noexcept {}
+};
+
+// The program's name in messages: as the system knows it, without ".exe".
+DAEMONIZE_LOCAL const char* own_name() noexcept {
+    static Str name;
+    if (name.is_empty()) {
+        Wide path = own_path();
+        const std::size_t size = path.size();
+        if (size > 4 && same_name(path.get() + size - 4, 4, L".exe")) path.cut(size - 4);
+        Str whole;
+        narrow(path.get(), whole);
+        name.set(base_name(whole.c_str()));
+    }
+    return name.c_str();
+}
+DAEMONIZE_LOCAL const char* called_name(const char*) noexcept { return own_name(); }
+
+DAEMONIZE_LOCAL DWORD standard_handle(int which) noexcept {
+    return which == 0 ? STD_INPUT_HANDLE : which == 1 ? STD_OUTPUT_HANDLE : STD_ERROR_HANDLE;
+}
+
+// NUL is a character device as well; only a console has a mode.
+DAEMONIZE_LOCAL bool is_terminal(int stream) noexcept {
+    DWORD mode = 0;
+    const HANDLE handle = ::GetStdHandle(standard_handle(stream));
+    return handle && handle != INVALID_HANDLE_VALUE && ::GetConsoleMode(handle, &mode);
+}
+
+DAEMONIZE_LOCAL bool write_all(HANDLE file, const char* bytes, std::size_t size) noexcept {
+    while (size > 0) {
+        DWORD written = 0;
+        const DWORD most = size > INT_MAX ? INT_MAX : static_cast<DWORD>(size);
+        if (!::WriteFile(file, bytes, most, &written, nullptr) || written == 0) return false;
+        bytes += written;
+        size -= written;
+    }
+    return true;
+}
+
+// A console is written to in UTF-16: in its own code page UTF-8 would be garbled.
+DAEMONIZE_LOCAL void print_text(int stream, const char* text) noexcept {
+    const HANDLE out = ::GetStdHandle(standard_handle(stream));
+    Wide shown;
+    DWORD written = 0;
+    if (!is_terminal(stream))
+        write_all(out, text, std::strlen(text));
+    else if (widen(text, shown, 0))
+        ::WriteConsoleW(out, shown.get(), static_cast<DWORD>(shown.size()), &written, nullptr);
+}
+
+// One line, whatever the program is called, and by one write: those of several processes do not mix.
+DAEMONIZE_LOCAL void make_line(Str& out, const char* program, const char* text,
+                               const char* end) noexcept {
+    Text shown;
+    Str line;
+    for (; *program; ++program) put_shown(shown, *program, "");
+    line.set(shown.c_str(), shown.is_empty() ? "" : ": ", text);
+    out.set(line.c_str(), end);
+}
+
+DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) noexcept {
+    Str line;
+    std::fflush(stdout);  // after what stdio holds
+    make_line(line, program, text, is_terminal(stream) ? "\r\n" : "\n");
+    print_text(stream, line.c_str());
+}
+
+DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
+                                 const char* text) noexcept {
+    Str line;
+    make_line(line, program, text, "\n");
+    if (log) write_all(raw(log), line.c_str(), std::strlen(line.c_str()));
+}
+
+// ---- Who this process was born as: a look before main() ----
+
+static const LONG awaited = 0, said_ready = 1, said_failed = 2, given_up = 3;
+static const char page_magic[16] = "daemonize page2";
+static const wchar_t switch_name[] = L"DAEMONIZE_RELAUNCH";
+
+// What launcher and daemon have in common until the verdict. The daemon inherits a handle that can
+// only read it: a foreign child of another thread inherits that, too, and learns numbers that are
+// of no use to it. Everything else, and the right to write, is fetched out of the launcher, so that
+// a suspended or orphaned daemon holds no lock. The payload may be a password: a section of its
+// own.
+struct Page {
+    char magic[16];
+    std::uint64_t nonce;
+    std::uint32_t daemon, launcher;  // process numbers
+    std::uint64_t
+        launcher_process;  // a handle in the daemon; all below are handles in the launcher
+    std::uint64_t page, payload, told, lock, streams[3];
+    std::uint64_t payload_size;
+    std::uint32_t in_job;
+    volatile LONG verdict;  // changed by compare-and-swap alone: both sides cannot win
+    Report report;          // the daemon's; its text is below
+    char why[128];          // detached for this reason
+    char path[98304];       // of the PID file: 32,768 units, of three bytes at most
+    char text[report_room];
+};
+
+// Raw memory: what is put this early into an object of a class, its own constructor would undo.
+static struct Birth {
+    bool asked, is_daemon, lost, taken;
+    LONG answered;  // the launcher has been told
+    Page* page;
+    HANDLE launcher, told, lock;
+    DWORD directory_size;
+    wchar_t* directory;  // on the heap: 64 KiB of zeros would stand in the program's file
+} birth;
+
+// A handle of the launcher's, for this process alone.
+DAEMONIZE_LOCAL HANDLE fetch(std::uint64_t value) noexcept {
+    HANDLE mine = nullptr;
+    if (value != 0)
+        ::DuplicateHandle(birth.launcher, as_handle(value), ::GetCurrentProcess(), &mine, 0, FALSE,
+                          DUPLICATE_SAME_ACCESS);
+    return mine;
+}
+
+DAEMONIZE_LOCAL Page* map_page(HANDLE section, DWORD access) noexcept {
+    return section ? static_cast<Page*>(::MapViewOfFile(section, access, 0, 0, sizeof(Page)))
+                   : nullptr;
+}
+
+// Gone from getenv(), from the Win32 environment and so from every child: the C runtime has a copy
+// of its own, which SetEnvironmentVariable does not reach.
+DAEMONIZE_LOCAL void remove_variable(const wchar_t* name, std::size_t size) noexcept {
+    Wide assignment;
+    assignment.add(name, size).add(L"=");
+    ::_wputenv(assignment.get());
+    assignment.cut(size);
+    ::SetEnvironmentVariableW(assignment.get(), nullptr);
+}
+
+// The switch is "HANDLE:NONCE", both in hex. Anything may stand there instead: a handle that is no
+// section, one of another program, one of another start. Then nothing is ours.
+DAEMONIZE_LOCAL bool find_launcher(const wchar_t* text) noexcept {
+    wchar_t* end = nullptr;
+    const std::uint64_t handle = std::wcstoull(text, &end, 16);
+    const std::uint64_t nonce = *end == L':' ? std::wcstoull(end + 1, &end, 16) : 0;
+    if (handle == 0 || nonce == 0 || *end != L'\0') return false;
+    Page* const page = map_page(as_handle(handle), FILE_MAP_READ);
+    const bool ours = page && std::memcmp(page->magic, page_magic, sizeof page_magic) == 0 &&
+                      page->nonce == nonce && page->daemon == ::GetCurrentProcessId();
+    if (ours) {
+        ::CloseHandle(as_handle(handle));
+        birth.launcher = as_handle(page->launcher_process);
+        if (::GetProcessId(birth.launcher) == page->launcher) {
+            const Handle writable = owned(fetch(page->page));
+            birth.page = map_page(raw(writable), FILE_MAP_READ | FILE_MAP_WRITE);
+        }
+    }
+    if (page) ::UnmapViewOfFile(page);
+    return ours;
+}
+
+// The look. A daemon whose launcher is gone has nothing to fetch from: it ends without a word. One
+// that does not know its switch any more (a constructor that ran before spoiled the environment)
+// must not start once more, or each generation would start the next: that it was started as a
+// daemon stands in its title, too, which no child inherits.
+DAEMONIZE_LOCAL void look_at_birth() noexcept {
+    if (birth.asked) return;
+    birth.asked = true;
+    const DWORD room = ::GetCurrentDirectoryW(0, nullptr);
+    birth.directory = static_cast<wchar_t*>(std::calloc(room + 1, sizeof(wchar_t)));
+    if (birth.directory) birth.directory_size = ::GetCurrentDirectoryW(room, birth.directory);
+    STARTUPINFOW info;
+    ::GetStartupInfoW(&info);
+    birth.lost = info.lpTitle && std::wcscmp(info.lpTitle, switch_name) == 0;
+    wchar_t text[64];
+    ::SetLastError(ERROR_SUCCESS);
+    const DWORD size = ::GetEnvironmentVariableW(switch_name, text, 64);
+    if (size == 0 && ::GetLastError() == ERROR_ENVVAR_NOT_FOUND) return;
+    remove_variable(switch_name, std::wcslen(switch_name));
+    if (size == 0 || size >= 64 || !find_launcher(text)) return;
+    birth.told = birth.page ? fetch(birth.page->told) : nullptr;
+    birth.lock = birth.page ? fetch(birth.page->lock) : nullptr;
+    if (!birth.told || (birth.page->lock != 0 && !birth.lock))
+        ::TerminateProcess(::GetCurrentProcess(), 1);
+    birth.is_daemon = true;
+    birth.lost = false;
+}
+
+// Before the constructors of the program's globals: they may look at the environment, or start
+// children, too. A compiler that knows neither way is served by the first call of the header.
+// (__cdecl: with /Gz another convention is the default, and the C runtime calls this.)
+#if defined(__GNUC__)
+__attribute__((constructor(101), used)) static void look_before_main() { look_at_birth(); }
+#elif defined(_MSC_VER)
+static void __cdecl look_before_main() { look_at_birth(); }
+#pragma section(".CRT$XCB", long, read)
+extern "C" __declspec(allocate(".CRT$XCB")) void(__cdecl* const daemonize_before_main)() =
+    look_before_main;
+#if defined(_M_IX86)
+#pragma comment(linker, "/include:_daemonize_before_main")
+#else
+#pragma comment(linker, "/include:daemonize_before_main")
+#endif
+#endif
+
+DAEMONIZE_LOCAL bool was_relaunched() noexcept {
+    look_at_birth();
+    return birth.is_daemon || birth.lost;
+}
+
+// A library that holds this header stays from here on: threads and handlers of ours run in it.
+DAEMONIZE_LOCAL void pin_module() noexcept {
+    HMODULE ignored = nullptr;
+    const void* const inside = &birth;
+    ::GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                         static_cast<const wchar_t*>(inside), &ignored);
+}
+
+// ---- Processes, born suspended ----
+// Both kinds of children, the daemon and its daughters, are made here. Suspended, a child runs no
+// code: not the program's, and not that of a library that it loads. The daemon is resumed when it
+// has all that it needs; a daughter never is.
+
+struct Child {
+    Handle process, thread;
+    DWORD pid = 0;
+};
+
+struct Birthplace {
+    Wide program, command;  // the command is written to by CreateProcess
+    wchar_t* environment = nullptr;
+    const wchar_t* directory = nullptr;
+    DWORD flags = 0;
+    // From the first moment: assigned later, the child would outlive a creator that is killed in
+    // between. Where jobs cannot be given at birth (Windows 7) and one is not needed, none is.
+    HANDLE job = nullptr;
+    bool needs_job = true;
+    HANDLE inherited[4] = {nullptr, nullptr, nullptr, nullptr};  // three streams, the page
+    DWORD inherits = 0;
+};
+
+// Before Windows 8 a process has one job at most: what holds the child already is not ours.
+DAEMONIZE_LOCAL bool put_in_job(const Birthplace& place, HANDLE process) noexcept {
+    if (!place.job || ::AssignProcessToJobObject(place.job, process) || !place.needs_job)
+        return true;
+    const DWORD cause = ::GetLastError();
+    ::TerminateProcess(process, 1);
+    ::SetLastError(cause);
+    return false;
+}
+
+// Standard handles are always named: unnamed ones leak, list or not. The numbers of the attributes
+// (a list of handles, a list of jobs) are named by the SDK from Windows 10 on.
+DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept {
+    const DWORD_PTR handle_list = 0x00020002, job_list = 0x0002000D;
+    alignas(std::uint64_t) char room[512];
+    const auto attributes = reinterpret_cast<LPPROC_THREAD_ATTRIBUTE_LIST>(room);
+    SIZE_T size = sizeof room;
+    if (!::InitializeProcThreadAttributeList(attributes, 2, 0, &size)) return false;
+    STARTUPINFOEXW info;
+    std::memset(&info, 0, sizeof info);
+    info.StartupInfo.cb = sizeof info;
+    info.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
+    info.StartupInfo.hStdInput = place.inherited[0];
+    info.StartupInfo.hStdOutput = place.inherited[1];
+    info.StartupInfo.hStdError = place.inherited[2];
+    info.lpAttributeList = attributes;
+    wchar_t title[sizeof switch_name / sizeof(wchar_t)];
+    std::memcpy(title, switch_name, sizeof title);
+    if (place.inherits) info.StartupInfo.lpTitle = title;
+    const bool listed = !place.inherits || ::UpdateProcThreadAttribute(
+                                               attributes, 0, handle_list, place.inherited,
+                                               place.inherits * sizeof(HANDLE), nullptr, nullptr);
+    const bool in_job =
+        place.job && ::UpdateProcThreadAttribute(attributes, 0, job_list, &place.job,
+                                                 sizeof place.job, nullptr, nullptr);
+    PROCESS_INFORMATION made;
+    const DWORD flags = place.flags | CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT |
+                        CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP;
+    const bool done =
+        listed && ::CreateProcessW(place.program.get(), place.command.data(), nullptr, nullptr,
+                                   place.inherits ? TRUE : FALSE, flags, place.environment,
+                                   place.directory, &info.StartupInfo, &made);
+    const DWORD cause = ::GetLastError();
+    ::DeleteProcThreadAttributeList(attributes);
+    ::SetLastError(cause);
+    if (!done) return false;
+    child.process = owned(made.hProcess);
+    child.thread = owned(made.hThread);
+    child.pid = made.dwProcessId;
+    return in_job || put_in_job(place, made.hProcess);
+}
+
+// The new limits take the place of all that were there.
+DAEMONIZE_LOCAL bool limit_job(HANDLE job, DWORD flags) noexcept {
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits;
+    std::memset(&limits, 0, sizeof limits);
+    limits.BasicLimitInformation.LimitFlags = flags;
+    return ::SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits,
+                                     sizeof limits);
+}
+
+// Its members end with the last handle to it: with this process, however that ends.
+DAEMONIZE_LOCAL Handle make_deadly_job() noexcept {
+    Handle job = owned(::CreateJobObjectW(nullptr, nullptr));
+    if (job && !limit_job(raw(job), JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE)) job.close();
+    return job;
+}
+
+DAEMONIZE_LOCAL Wide quoted_program(const Wide& path) noexcept {
+    Wide out;
+    out.add(L"\"").add(path.get()).add(L"\"");
+    return out;
+}
+
+// ---- The PID file: the listener ----
+// Windows has no signals between processes. What every tool there can do to a process is to end it,
+// with a code of its choice: `taskkill`, Task Manager, PowerShell, Python's os.kill(). So the PID
+// file names a process that is there to be ended, the daughter; her exit code is the signal.
+//
+// The listener is a thread of the daemon's. It waits for the daughter's end, puts the next one into
+// the file, and only then tells: between two signals no sender finds nobody, and none is lost. It
+// has the handle of each daughter until the file names the next: as long as a number stands in the
+// file it cannot be another process's. A job ends the daughter with the daemon, however that ends.
+
+struct Listener {
+    HANDLE file = nullptr;  // of the lock
+    Handle job, stop, thread;
+    Child daughter, spare;  // the spare is made when there is nothing else to do
+    DWORD thread_id = 0;
+    SRWLOCK writing = SRWLOCK_INIT;
+    bool closed = false;  // the file has been given up: no number is written any more
+};
+
+struct PidLock {
+    Str path;          // absolute
+    int mode = 0644;   // not used here, nor is
+    Handle directory;  // that
+    Handle file;       // open: that is the lock
+    unsigned long long device = 0, inode = 0;
+    std::atomic<long> owner{0};  // the process that has entered itself; 0: none yet
+    Listener* listener = nullptr;
+};
+static std::atomic<PidLock*> terminable(nullptr);  // of the daemon, for `terminate`
+
+// The launcher has the file open, too, but has not entered itself: it removes nothing as its own.
+DAEMONIZE_LOCAL bool is_entered(const PidLock& lock) noexcept {
+    return lock.file && lock.owner.load() == self();
+}
+DAEMONIZE_LOCAL std::intptr_t lock_handle(const PidLock& lock) noexcept { return lock.file.get(); }
+
+// What it means that the daughter ended with `code`. 0, 1 and -1 are what Task Manager, taskkill
+// and PowerShell give: an order to end. Cygwin's kill gives n << 8, that of Git for Windows 128 +
+// n; of these 1 is SIGHUP, a reload. 6 is SIGABRT elsewhere. no_signal: nobody is meant.
+DAEMONIZE_LOCAL int signal_of_exit_code(unsigned long code) noexcept {
+    const unsigned long control_c_exit = 0xC000013AUL, minus_one = 0xFFFFFFFFUL;
+    if (code <= 1 || code == control_c_exit || code == minus_one) return SIGINT;
+    const unsigned long number = code > 128 && code < 160 ? code - 128
+                                 : (code & 0xff) == 0     ? code >> 8
+                                                          : code;
+    if (number == 1) return reload_signal;
+    if (number == 6) return SIGABRT;
+    return number < static_cast<unsigned long>(signal_end) ? static_cast<int>(number) : no_signal;
+}
+
+// 11 bytes by one write at one place: no reader ever sees the file empty, short or torn. int() in
+// Python, strtoul() and `set /p` tolerate the blanks.
+DAEMONIZE_LOCAL bool write_number(HANDLE file, DWORD pid) noexcept {
+    char text[16];
+    const int size = std::snprintf(text, sizeof text, "%-10lu\n", static_cast<unsigned long>(pid));
+    OVERLAPPED start;
+    std::memset(&start, 0, sizeof start);
+    DWORD written = 0;
+    if (!::WriteFile(file, text, static_cast<DWORD>(size), &written, &start)) return false;
+    ::SetLastError(ERROR_DISK_FULL);
+    return written == static_cast<DWORD>(size);
+}
+
+// The program itself, which runs no code; where it cannot be started (it was renamed) a program of
+// the system's. Without a console: Ctrl-C of a foreground program is not for it.
+DAEMONIZE_LOCAL bool make_daughter(const Listener& listener, Child& child) noexcept {
+    Birthplace place;
+    place.job = raw(listener.job);
+    place.flags = DETACHED_PROCESS;
+    place.program = own_path();
+    place.command = quoted_program(place.program);
+    if (create_suspended(place, child)) return true;
+    place.program =
+        grown([](wchar_t* out, DWORD size) { return ::GetSystemDirectoryW(out, size); });
+    place.program.add(L"\\cmd.exe");
+    place.command = quoted_program(place.program);
+    return create_suspended(place, child);
+}
+
+// The old daughter's handles go to the caller, who closes them when he has told of the signal.
+// While the file cannot be written (its share is gone, a reader has locked its bytes) no process is
+// made for it again and again: the next one is kept.
+DAEMONIZE_LOCAL bool replace_daughter(Listener& listener, Child& old) noexcept {
+    Child next = std::move(listener.spare);
+    if ((!next.process || has_ended(raw(next.process))) && !make_daughter(listener, next))
+        return false;
+    ::AcquireSRWLockExclusive(&listener.writing);
+    const bool written = listener.closed || write_number(listener.file, next.pid);
+    ::ReleaseSRWLockExclusive(&listener.writing);
+    if (written) old = std::move(listener.daughter);
+    (written ? listener.daughter : listener.spare) = std::move(next);
+    return written;
+}
+
+// The next end; false: this process's own. A spare stands in the file within a millisecond; the
+// making of a process, which takes ten or more, is so nobody's wait.
+DAEMONIZE_LOCAL bool await_signal(Listener& listener, DWORD& code) noexcept {
+    const HANDLE both[2] = {raw(listener.stop), raw(listener.daughter.process)};
+    for (DWORD idle = 50;; idle = 1000) {
+        const DWORD limit = listener.spare.process ? INFINITE : idle;
+        const DWORD ready = ::WaitForMultipleObjects(2, both, FALSE, limit);
+        if (ready == WAIT_OBJECT_0 + 1) return ::GetExitCodeProcess(both[1], &code) != 0;
+        if (ready != WAIT_TIMEOUT) return false;
+        make_daughter(listener, listener.spare);
+    }
+}
+
+DAEMONIZE_LOCAL void put_status(Text& out, DWORD code) noexcept {
+    char text[16];
+    std::snprintf(text, sizeof text, code > 0xffff ? "0x%lx" : "%lu",
+                  static_cast<unsigned long>(code));
+    out.put(text);
+}
+
+// By the handle alone: another thread may have stdio's stream for ever.
+DAEMONIZE_LOCAL void tell_replaced(const Listener& listener, DWORD code) noexcept {
+    Text text;
+    format(text, "%s: the process that takes this daemon's signals was ended with code ",
+           own_name());
+    put_status(text, code);
+    format(text, ", which is none; %P takes them now\n",
+           static_cast<long long>(listener.daughter.pid));
+    write_all(::GetStdHandle(STD_ERROR_HANDLE), text.c_str(), text.size());
+}
+
+DAEMONIZE_LOCAL void receive(int signum) noexcept;
+
+// A signal that has come is told even if no next daughter can be named yet. Somebody who ends
+// daughters again and again (a virus scanner?) and means none meets a pause that doubles, up to a
+// second, and is told of while it grows.
+static unsigned __stdcall listen(void* argument) {
+    Listener& listener = *static_cast<Listener*>(argument);
+    DWORD code = 0, pause = 0;
+    const auto longer = [](DWORD ms) -> DWORD { return ms < 10 ? 10 : ms < 500 ? ms * 2 : 1000; };
+    while (await_signal(listener, code)) {
+        const int signum = signal_of_exit_code(code);
+        bool told = signum == no_signal;
+        pause = told ? longer(pause) : 0;
+        Child old;
+        for (DWORD wait = pause;; wait = longer(wait)) {
+            if (wait > 0 && ::WaitForSingleObject(raw(listener.stop), wait) == WAIT_OBJECT_0)
+                return 0;
+            if (replace_daughter(listener, old)) break;
+            if (!told) receive(signum);
+            told = true;
+        }
+        if (!told) receive(signum);
+        if (signum == no_signal && pause < 1000) tell_replaced(listener, code);
+    }
+    return 0;
+}
+
+// Joined before the file is emptied: it would write a number into it again. The daughter ends last,
+// when nothing names her any more.
+DAEMONIZE_LOCAL void stop_listening(PidLock& lock) noexcept {
+    Listener* const listener = lock.listener;
+    if (!listener) return;
+    ::AcquireSRWLockExclusive(&listener->writing);
+    listener->closed = true;  // a handler that closes the context runs in the listener itself
+    ::ReleaseSRWLockExclusive(&listener->writing);
+    ::SetEvent(raw(listener->stop));
+    if (listener->thread && listener->thread_id != ::GetCurrentThreadId())
+        ::WaitForSingleObject(raw(listener->thread), INFINITE);
+}
+
+DAEMONIZE_LOCAL void end_listener(PidLock& lock) noexcept {
+    Listener* const listener = lock.listener;
+    lock.listener = nullptr;
+    if (listener && listener->thread_id != ::GetCurrentThreadId()) delete listener;
+}
+
+// ---- The PID file ----
+// The lock is the open handle: read and write access, shared for reading alone. With the right to
+// delete, or deletion at its end, every reader of the C runtime's would be refused; with deletion
+// shared anybody could delete the file of a living daemon. A lock on a range of bytes would belong
+// to one process, and could not be handed over without a gap.
+
+static const DWORD share_all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+
+// The one way to open what must exist. It follows no link, and a directory opens like a file, so
+// that it can be told what it is.
+DAEMONIZE_LOCAL Handle open_existing(const wchar_t* name, DWORD access, DWORD share) noexcept {
+    return owned(::CreateFileW(name, access, share, nullptr, OPEN_EXISTING,
+                               FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS, nullptr));
+}
+
+// Why it is no PID file of ours; nullptr: nothing speaks against it.
+DAEMONIZE_LOCAL const char* distrust(const Handle& file,
+                                     BY_HANDLE_FILE_INFORMATION& info) noexcept {
+    if (::GetFileType(raw(file)) != FILE_TYPE_DISK ||
+        !::GetFileInformationByHandle(raw(file), &info))
+        return "it is no regular file";
+    if (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) return "it is a directory";
+    if (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) return "it is a symbolic link";
+    return info.nNumberOfLinks > 1 ? "it has a second link" : nullptr;
+}
+
+DAEMONIZE_LOCAL unsigned long long index_of(const BY_HANDLE_FILE_INFORMATION& info) noexcept {
+    return static_cast<unsigned long long>(info.nFileIndexHigh) << 32 | info.nFileIndexLow;
+}
+
+// On another machine's disk the number may be that machine's. A local file has no such information;
+// its structure has grown with Windows, and its size is checked from below only.
+DAEMONIZE_LOCAL bool is_remote(const Handle& file) noexcept {
+    const FILE_INFO_BY_HANDLE_CLASS remote_protocol = static_cast<FILE_INFO_BY_HANDLE_CLASS>(13);
+    std::uint64_t room[64];
+    return ::GetFileInformationByHandleEx(raw(file), remote_protocol, room, sizeof room) != 0;
+}
+
+// The name of a deleted file lives on for as long as a reader has it open. Access is denied to it
+// then; but so it is to a file of another user's, which its directory does not even list.
+DAEMONIZE_LOCAL bool is_being_deleted(const wchar_t* name) noexcept {
+    if (::GetFileAttributesW(name) != INVALID_FILE_ATTRIBUTES ||
+        ::GetLastError() != ERROR_ACCESS_DENIED)
+        return false;
+    WIN32_FIND_DATAW entry;
+    const HANDLE search = ::FindFirstFileW(name, &entry);
+    if (search != INVALID_HANDLE_VALUE) ::FindClose(search);
+    return search != INVALID_HANDLE_VALUE;
+}
+
+// The handle lets nobody else write, rename or delete the file, lets everybody read it, and
+// whatever ends this process closes it. CREATE_ALWAYS empties the file in the same call: locked
+// with a number is a daemon, locked and empty a start; a number from before under a fresh lock let
+// a signal end a stranger. A hidden file is refused by that call unless it is told that it is one.
+DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
+    const char* const path = lock.path.c_str();
+    const Wide name = wide_path(path);
+    const Deadline deadline(patience);
+    BY_HANDLE_FILE_INFORMATION info;
+    std::memset(&info, 0, sizeof info);
+    const Handle there = open_existing(name.get(), FILE_READ_ATTRIBUTES, share_all);
+    const char* const why = there ? distrust(there, info) : nullptr;
+    if (why) {
+        fail(fault, errc::untrusted_pid_file, "cannot lock %p: %s", path, why);
+        return Attempt::failed;
+    }
+    const DWORD hidden = info.dwFileAttributes & (FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM);
+    for (;;) {
+        const bool late = deadline.over();
+        Handle file =
+            owned(::CreateFileW(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, nullptr,
+                                CREATE_ALWAYS, hidden ? hidden : FILE_ATTRIBUTE_NORMAL, nullptr));
+        if (file && ::GetFileInformationByHandle(raw(file), &info)) {
+            lock.device = info.dwVolumeSerialNumber;
+            lock.inode = index_of(info);
+            lock.file = std::move(file);
+            lock.owner.store(0);
+            return Attempt::got;
+        }
+        const DWORD cause = ::GetLastError();
+        if (cause == ERROR_SHARING_VIOLATION) return Attempt::held;
+        if (cause != ERROR_ACCESS_DENIED || late || !is_being_deleted(name.get())) {
+            ::SetLastError(cause);
+            refused(fault, there ? "cannot open %p" : "cannot create %p", path);
+            return Attempt::failed;
+        }
+        ::Sleep(5);
+    }
+}
+
+// The first daughter stands in the file before anybody is told of the daemon: a number of its own
+// there, even for an instant, would be ended by the first signal.
+DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
+    Listener* const listener = new Listener;
+    lock.listener = listener;
+    listener->file = raw(lock.file);
+    listener->job = make_deadly_job();
+    listener->stop = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    pin_module();
+    if (!listener->job || !listener->stop || !make_daughter(*listener, listener->daughter)) {
+        refused(fault, "cannot receive signals");
+        fault.code = static_cast<int>(errc::unsupported);
+    } else if (!write_number(listener->file, listener->daughter.pid)) {
+        refused(fault, "cannot write %p", lock.path.c_str());
+    } else {
+        unsigned id = 0;
+        const std::uintptr_t thread =
+            ::_beginthreadex(nullptr, 256 * 1024, listen, listener,
+                             CREATE_SUSPENDED | STACK_SIZE_PARAM_IS_A_RESERVATION, &id);
+        listener->thread = Handle(thread == 0 ? -1 : static_cast<std::intptr_t>(thread));
+        listener->thread_id = id;
+        if (listener->thread) {
+            lock.owner.store(self());
+            ::ResumeThread(raw(listener->thread));
+            return Attempt::got;
+        }
+        refused(fault, "cannot start a thread for signals");
+    }
+    end_listener(lock);  // its job ends the daughter
+    return Attempt::failed;
+}
+
+DAEMONIZE_LOCAL void renew_lock(PidLock&, bool) noexcept {}
+
+// Emptied first: where it cannot be deleted (a reader has it open) a file stays that says "not
+// running". A successor that locks it in between is safe: its own handle forbids the deletion.
+DAEMONIZE_LOCAL void empty_and_remove(Handle& file, const wchar_t* name) noexcept {
+    LARGE_INTEGER start;
+    start.QuadPart = 0;
+    if (::SetFilePointerEx(raw(file), start, nullptr, FILE_BEGIN)) ::SetEndOfFile(raw(file));
+    file.close();
+    for (int round = 0; round < 10 && !::DeleteFileW(name); ++round) {
+        const DWORD cause = ::GetLastError();
+        if (cause != ERROR_SHARING_VIOLATION && cause != ERROR_ACCESS_DENIED) return;
+        ::Sleep(10);
+    }
+}
+
+// The file goes before the daughter does: a number that nobody has any more stands in no file.
+DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
+    if (!lock.file || (own && !is_entered(lock))) return;
+    stop_listening(lock);
+    empty_and_remove(lock.file, wide_path(lock.path.c_str()).get());
+    end_listener(lock);
+    lock.owner.store(0);
+}
+
+// In the launcher of a daemon that is ready: the daemon has a handle of its own by then.
+DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept {
+    stop_listening(lock);
+    lock.file.close();
+    end_listener(lock);
+    lock.owner.store(0);
+}
+
+// A program that is the daemon to be may ask its own PID file before its start: the lock on it is
+// its launcher's, and waiting for that would be waiting for itself.
+DAEMONIZE_LOCAL bool is_own_start(const char* path) noexcept {
+    return birth.is_daemon && !birth.answered && std::strcmp(path, birth.page->path) == 0;
+}
+
+// Opened as if nobody could write: that fails exactly where somebody has it open for writing, and
+// two queries do not take each other for a daemon. What else has it open to write (an editor, a
+// copier) lets others write, too; a lock of ours does not.
+DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault) noexcept {
+    view = PidFileView();
+    if (is_own_start(path)) return true;
+    const Wide name = wide_path(path);
+    Handle file = open_existing(name.get(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE);
+    if (!file && ::GetLastError() == ERROR_SHARING_VIOLATION) {
+        view.locked = !open_existing(name.get(), FILE_WRITE_DATA, share_all);
+        file = open_existing(name.get(), GENERIC_READ, share_all);
+    }
+    if (!file) {
+        const DWORD cause = ::GetLastError();
+        view.locked = false;
+        if (cause == ERROR_FILE_NOT_FOUND || cause == ERROR_PATH_NOT_FOUND ||
+            is_being_deleted(name.get()))
+            return true;
+        ::SetLastError(cause);
+        return refused(fault, "cannot read %p", path);
+    }
+    BY_HANDLE_FILE_INFORMATION info;
+    const char* const why = distrust(file, info);
+    if (why) return fail(fault, errc::untrusted_pid_file, "cannot read %p: %s", path, why);
+    char text[4096];
+    DWORD size = 0;
+    if (!::ReadFile(raw(file), text, sizeof text, &size, nullptr))
+        return refused(fault, "cannot read %p", path);
+    read_content(view, text, size);
+    view.exists = true;
+    view.device = info.dwVolumeSerialNumber;
+    view.inode = index_of(info);
+    view.is_remote = view.proves = is_remote(file);
+    view.owner = view.is_remote ? -1 : 0;
+    return true;
+}
+
+// What a killed daemon could not do: under a lock of our own, and only if nobody else came. An empty
+// file that a reader keeps says "not running", too: there is no failure.
+DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, long pid,
+                                     Fault&) noexcept {
+    const Wide name = wide_path(path);
+    Handle file = open_existing(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ);
+    BY_HANDLE_FILE_INFORMATION info;
+    char text[64];
+    DWORD size = 0;
+    PidFileView now;
+    if (!file || distrust(file, info) || info.dwVolumeSerialNumber != seen.device ||
+        index_of(info) != seen.inode || !::ReadFile(raw(file), text, sizeof text, &size, nullptr))
+        return true;
+    read_content(now, text, size);
+    if (is_left_by(now, pid)) empty_and_remove(file, name.get());
+    return true;
+}
+
+// ---- Facts about processes ----
+
+DAEMONIZE_LOCAL unsigned long long as_number(const FILETIME& time) noexcept {
+    return static_cast<unsigned long long>(time.dwHighDateTime) << 32 | time.dwLowDateTime;
+}
+
+// False: not to be found.
+DAEMONIZE_LOCAL bool find_entry(long pid, PROCESSENTRY32W& entry) noexcept {
+    const Handle snapshot = owned(::CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0));
+    std::memset(&entry, 0, sizeof entry);
+    entry.dwSize = sizeof entry;
+    BOOL more = snapshot && ::Process32FirstW(raw(snapshot), &entry);
+    while (more && static_cast<long>(entry.th32ProcessID) != pid)
+        more = ::Process32NextW(raw(snapshot), &entry);
+    return more != FALSE;
+}
+
+// The parent's number, which is never updated: it may be gone, and the number another's.
+DAEMONIZE_LOCAL long parent_of(long pid) noexcept {
+    PROCESSENTRY32W entry;
+    return find_entry(pid, entry) ? static_cast<long>(entry.th32ParentProcessID) : 0;
+}
+
+// A process that has ended but is still named by a PID file is not gone: its daemon has its handle,
+// and is about to name the next one. Without the right to end it the handle can still wait; without
+// any right the process is another user's, and alive.
+DAEMONIZE_LOCAL bool open_process(long pid, Process& process) noexcept {
+    const DWORD access = PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE;
+    const DWORD id = static_cast<DWORD>(pid);
+    process = Process();
+    process.pid = pid;
+    process.handle = owned(::OpenProcess(access | PROCESS_TERMINATE, FALSE, id));
+    if (!process.handle && ::GetLastError() == ERROR_ACCESS_DENIED)
+        process.handle = owned(::OpenProcess(access, FALSE, id));
+    if (!process.handle) return ::GetLastError() == ERROR_ACCESS_DENIED;
+    FILETIME born, ignored[3];
+    if (::GetProcessTimes(raw(process.handle), &born, ignored, ignored + 1, ignored + 2))
+        process.born = as_number(born);
+    return true;
+}
+
+// The daughter's parent, if that is alive and was there before her: her number in the file proves
+// that she is meant, her handle that she is still the same.
+DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept {
+    const long parent = parent_of(named.pid);
+    return parent > 0 && open_process(parent, daemon) && !has_ended(raw(daemon.handle)) &&
+           (daemon.born == 0 || named.born == 0 || daemon.born <= named.born);
+}
+
+DAEMONIZE_LOCAL bool may_signal(const Process&, const PidFileView&, Fault&) noexcept {
+    return true;  // the system asks for the right to end the process
+}
+
+// The exit code tells whose signal it was: of two that end the same daughter one is lost, and is
+// sent again to the next. (Of two equal ones each takes it for its own, as on Unix.) An end is
+// refused also while another's signal is ending her: then her end comes a moment later.
+DAEMONIZE_LOCAL Sent send_signal(const Process& named, int signum) noexcept {
+    const HANDLE process = raw(named.handle);
+    if (process && has_ended(process)) return Sent::lost;
+    if (!process || !::TerminateProcess(process, static_cast<UINT>(signum))) {
+        const DWORD cause = process ? ::GetLastError() : ERROR_ACCESS_DENIED;
+        if (process && ::WaitForSingleObject(process, 100) == WAIT_OBJECT_0) return Sent::lost;
+        ::SetLastError(cause);
+        return cause == ERROR_ACCESS_DENIED ? Sent::denied : Sent::failed;
+    }
+    DWORD code = 0;
+    if (::WaitForSingleObject(process, 5000) != WAIT_OBJECT_0) {
+        ::SetLastError(ERROR_TIMEOUT);
+        return Sent::failed;
+    }
+    if (!::GetExitCodeProcess(process, &code)) return Sent::failed;
+    return code == static_cast<DWORD>(signum) ? Sent::sent : Sent::lost;
+}
+
+DAEMONIZE_LOCAL Sent ask_to_end(const Process& named, int signum) noexcept {
+    return send_signal(named, signum);
+}
+
+// The daemon itself, not its daughter: no handler hears of it. Its job ends the daughter.
+DAEMONIZE_LOCAL bool end_process(const Process& process) noexcept {
+    return process.handle && ::TerminateProcess(raw(process.handle), 9) != 0;
+}
+
+// Another user's process can only be asked for, again and again.
+DAEMONIZE_LOCAL bool await_end(const Process& process, const Deadline& deadline) noexcept {
+    for (;;) {
+        const bool late = deadline.over();
+        Process now;
+        if (process.handle
+                ? ::WaitForSingleObject(raw(process.handle), limit_of(deadline)) == WAIT_OBJECT_0
+                : !open_process(process.pid, now))
+            return true;
+        if (late) return false;
+        if (!process.handle) ::Sleep(20);
+    }
+}
+
+DAEMONIZE_LOCAL Duration age(const Process& process) noexcept {
+    FILETIME time;
+    ::GetSystemTimeAsFileTime(&time);
+    const unsigned long long now = as_number(time), unit = 10000;  // of 100 ns in a millisecond
+    if (process.born == 0) return Duration(0);
+    return Duration(
+        now < process.born + unit ? 1 : static_cast<long long>((now - process.born) / unit));
+}
+
+// A parent's number that was used again since belongs to somebody younger.
+DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
+    Process child, parent;
+    long number = self();
+    if (!open_process(number, child)) return false;
+    for (int depth = 0; depth < 100; ++depth) {
+        number = parent_of(number);
+        if (number <= 0 || !open_process(number, parent) || parent.born > child.born) return false;
+        if (number == pid) return true;
+        child = std::move(parent);
+    }
+    return false;
+}
+
+// ---- Signals ----
+// One event wakes the process, whichever SignalHandler a signal belongs to. A signal is counted in
+// the listener's thread, or in one that Windows makes for a console event: the lock is for those.
+
+static struct CapturedSignal {
+    int count = 0;
+    const void* owner = nullptr;    // the SignalHandler that has it; nullptr: none
+    Route route = Route::standard;  // what the owner wishes
+    Route below = Route::standard;  // what the start or signal_map has asked for
+    Route now() const noexcept { return owner ? route : below; }
+} signals[signal_end];
+
+static SRWLOCK signals_guard = SRWLOCK_INIT;
+static std::atomic<bool> signals_held(false);  // in a start: counted until it is said what they do
+static Handle wake;
+
+struct SignalsLocked {
+    SignalsLocked() noexcept { ::AcquireSRWLockExclusive(&signals_guard); }
+    ~SignalsLocked() { ::ReleaseSRWLockExclusive(&signals_guard); }
+    SignalsLocked(const SignalsLocked&) = delete;
+    SignalsLocked& operator=(const SignalsLocked&) = delete;
+};
+
+// 0 and 1 are what a process ends with by itself: they cannot be told from an order to end.
+DAEMONIZE_LOCAL bool is_sendable(int signum) noexcept { return signum >= 2 && signum < signal_end; }
+
+// 6 arrives as SIGABRT.
+DAEMONIZE_LOCAL bool is_catchable(int signum) noexcept {
+    for (const int never : {SIGILL, 6, SIGFPE, kill_signal, SIGSEGV})
+        if (signum == never) return false;
+    return is_sendable(signum);
+}
+
+// The others mean nothing to Windows, and what nobody has asked for is ignored.
+DAEMONIZE_LOCAL bool ends_by_default(int signum) noexcept {
+    for (const int fatal : {SIGINT, SIGTERM, SIGABRT, SIGBREAK, kill_signal})
+        if (signum == fatal) return true;
+    return false;
+}
+
+DAEMONIZE_LOCAL void tell_end(int status) noexcept;
+
+// As the system ends a program at Ctrl-C, so that a batch file sees what happened.
+[[noreturn]] DAEMONIZE_LOCAL void end_by(int signum) noexcept {
+    const UINT control_c_exit = 0xC000013AU;
+    tell_end(128 + signum);
+    ::TerminateProcess(::GetCurrentProcess(),
+                       signum == SIGINT ? control_c_exit : static_cast<UINT>(signum));
+    for (;;) ::Sleep(INFINITE);
+}
+
+// The listener may be in the middle of a rewrite: after `closed` it writes no more.
+[[noreturn]] DAEMONIZE_LOCAL void terminate_by(int signum) noexcept {
+    PidLock* const lock = terminable.load();
+    if (lock && is_entered(*lock)) {
+        if (lock->listener) {
+            ::AcquireSRWLockExclusive(&lock->listener->writing);
+            lock->listener->closed = true;
+            ::ReleaseSRWLockExclusive(&lock->listener->writing);
+        }
+        empty_and_remove(lock->file, wide_path(lock->path.c_str()).get());
+    }
+    end_by(signum);
+}
+
+// A handler that the program gave to std::signal() goes before what the daemon does by itself. It
+// is asked for by setting another, for not every C runtime tells; and as C has it the default is
+// back before it runs.
+DAEMONIZE_LOCAL bool run_c_handler(int signum) noexcept {
+    if (!ends_by_default(signum) || signum == kill_signal) return false;
+    const auto handler = std::signal(signum, SIG_IGN);
+    if (handler == SIG_IGN) return true;
+    if (handler == SIG_ERR) return false;
+    std::signal(signum, SIG_DFL);
+    if (handler == SIG_DFL) return false;
+    handler(signum);
+    return true;
+}
+
+// False: nobody wants it.
+DAEMONIZE_LOCAL bool deliver(int signum) noexcept {
+    Route wanted = Route::standard;
+    if (signum != kill_signal) {
+        const SignalsLocked guard;
+        wanted = signals_held.load() ? Route::count : signals[signum].now();
+        if (wanted == Route::count) {
+            ++signals[signum].count;
+            if (wake) ::SetEvent(raw(wake));
+        }
+    }
+    if (wanted == Route::count || wanted == Route::ignore || wanted == Route::nothing) return true;
+    if (run_c_handler(signum)) return true;
+    if (wanted == Route::terminate) terminate_by(signum);
+    return false;
+}
+
+// A signal that was sent, not typed: nobody else ends the program then.
+DAEMONIZE_LOCAL void receive(int signum) noexcept {
+    if (!deliver(signum) && ends_by_default(signum)) end_by(signum);
+}
+
+// Closing the window, logging off and shutting down end the process when this returns: the time
+// that Windows grants is the program's. Services, in session 0, are told of anybody's log-off: no
+// reason to end.
+static BOOL WINAPI on_console_event(DWORD event) {
+    const bool interrupts = event == CTRL_C_EVENT || event == CTRL_BREAK_EVENT;
+    DWORD session = 1;
+    ::ProcessIdToSessionId(::GetCurrentProcessId(), &session);
+    if (event == CTRL_LOGOFF_EVENT && session == 0) return TRUE;
+    if (!deliver(interrupts ? SIGINT : SIGTERM)) return FALSE;
+    if (!interrupts) ::Sleep(60000);
+    return TRUE;
+}
+
+DAEMONIZE_LOCAL int pending_signals(int signum) noexcept {
+    const SignalsLocked guard;
+    return signals[signum].count;
+}
+
+DAEMONIZE_LOCAL bool take_signal(int signum) noexcept {
+    const SignalsLocked guard;
+    return signals[signum].count > 0 && signals[signum].count-- > 0;
+}
+
+DAEMONIZE_LOCAL bool has_captured(int signum, const void* owner) noexcept {
+    const SignalsLocked guard;
+    return signals[signum].owner == owner;
+}
+
+DAEMONIZE_LOCAL bool is_any_pending() noexcept {
+    const SignalsLocked guard;
+    for (const CapturedSignal& captured : signals)
+        if (captured.owner && captured.count > 0) return true;
+    return false;
+}
+
+DAEMONIZE_LOCAL bool is_routed(int signum, Route wanted) noexcept {
+    const SignalsLocked guard;
+    return signals[signum].route == wanted;
+}
+
+DAEMONIZE_LOCAL bool open_wake(Fault& fault) noexcept {
+    if (!wake) wake = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    return wake || refused(fault, "cannot make an event for signals");
+}
+
+// No process here is the copy of another.
+DAEMONIZE_LOCAL bool is_wake_process() noexcept { return true; }
+DAEMONIZE_LOCAL bool is_wake_open(int) noexcept { return static_cast<bool>(wake); }
+DAEMONIZE_LOCAL int wake_generation() noexcept { return 0; }
+DAEMONIZE_LOCAL std::intptr_t wake_handle() noexcept { return wake.get(); }
+DAEMONIZE_LOCAL void ring_wake() noexcept { ::SetEvent(raw(wake)); }
+DAEMONIZE_LOCAL void drain_wake() noexcept { ::ResetEvent(raw(wake)); }
+
+// What was counted for signal_map before is still to be handled; anything else is not.
+DAEMONIZE_LOCAL bool capture(int signum, const void* owner, Fault& fault) noexcept {
+    const SignalsLocked guard;
+    CapturedSignal& captured = signals[signum];
+    if (captured.owner && captured.owner != owner)
+        return fail(fault, errc::invalid_option, "cannot handle %S: another SignalHandler has it",
+                    signum);
+    if (captured.below != Route::count) captured.count = 0;
+    captured.owner = owner;
+    return true;
+}
+
+// The console's events are taken with the first signal that is: a program that handles none keeps
+// the system's own way.
+DAEMONIZE_LOCAL bool route(int signum, Route wanted, Fault&) noexcept {
+    static const BOOL watched = ::SetConsoleCtrlHandler(on_console_event, TRUE);
+    if (watched) pin_module();
+    const SignalsLocked guard;
+    (signals[signum].owner ? signals[signum].route : signals[signum].below) = wanted;
+    return true;
+}
+
+// What the start or signal_map asks for: at once, or once no SignalHandler has the signal.
+DAEMONIZE_LOCAL bool route_below(int signum, Route wanted, Fault& fault) noexcept {
+    {
+        const SignalsLocked guard;
+        signals[signum].below = wanted;
+        if (signals[signum].owner) return true;
+    }
+    return route(signum, wanted, fault);
+}
+
+// signal_map's count is for the next SignalHandler; what else was not waited for is dropped.
+DAEMONIZE_LOCAL void release(int signum, const void* owner) noexcept {
+    const SignalsLocked guard;
+    CapturedSignal& captured = signals[signum];
+    if (captured.owner != owner) return;
+    captured.owner = nullptr;
+    if (captured.below != Route::count) captured.count = 0;
+}
+
+// Until the wake is rung or `input` (-1: none) is signalled. `only_input`: the wake is rung for
+// another SignalHandler, and would be so for as long as that does not wait.
+enum class Woken { by_signal, by_input, by_time, broken };
+DAEMONIZE_LOCAL Woken await_wake(std::intptr_t input, const Deadline& deadline,
+                                 bool only_input) noexcept {
+    HANDLE list[2] = {raw(wake), reinterpret_cast<HANDLE>(input)};
+    const DWORD first = only_input ? 1 : 0, count = (input == -1 ? 1 : 2) - first;
+    const DWORD limit = limit_of(deadline, only_input ? 20 : INT_MAX);
+    if (count == 0) {
+        ::Sleep(limit);
+        return Woken::by_time;
+    }
+    const DWORD ready = ::WaitForMultipleObjects(count, list + first, FALSE, limit);
+    if (ready == WAIT_TIMEOUT) return Woken::by_time;
+    // What is no HANDLE to wait for counts as ready: its reader is told of the error.
+    return ready == WAIT_OBJECT_0 && first == 0 ? Woken::by_signal : Woken::by_input;
+}
+
+DAEMONIZE_LOCAL bool terminal_is_gone() noexcept { return false; }  // a console event says so
+
+// SIGBREAK is Ctrl-Break of the C runtime's, and what a careless os.kill(pid, 21) sends.
+DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcept {
+    terminable.store(s.lock);
+    for (const int signum : {SIGTERM, SIGINT, SIGBREAK})
+        if (!route_below(signum, Route::terminate, fault)) return false;
+    return route_below(reload_signal, Route::ignore, fault);
+}
+
+// What came while nobody could say what it does.
+DAEMONIZE_LOCAL void let_signals_in(const Session&, SignalHold&) noexcept {
+    signals_held.store(false);
+    for (int signum = 1; signum < signal_end; ++signum) {
+        bool held = false;
+        {
+            const SignalsLocked guard;
+            CapturedSignal& captured = signals[signum];
+            held = captured.count > 0 && captured.now() != Route::count;
+            if (held) captured.count = 0;
+        }
+        if (held) receive(signum);
+    }
+}
+
+// ---- Service manager ----
+// A service is told to stop in a thread of the manager's, must report each step, and must be in the
+// manager's hands 30 seconds after its birth; main() cannot wait for that, for it runs the body. So
+// the dispatcher gets a thread, and main() goes on when that has joined.
+//
+// `sc create NAME binPath= "PROGRAM run ..."`: the verb `run` of control(), with services.exe as its
+// parent, is a service. The manager's functions are in a library that nothing else here needs.
+
+static struct Service {
+    SERVICE_STATUS_HANDLE handle;
+    DWORD state, checkpoint;
+    HANDLE joined, ended;  // events
+    SRWLOCK guard;
+    BOOL(WINAPI* dispatch)(const SERVICE_TABLE_ENTRYW*);
+    SERVICE_STATUS_HANDLE(WINAPI* enlist)(LPCWSTR, LPHANDLER_FUNCTION_EX, LPVOID);
+    BOOL(WINAPI* set_status)(SERVICE_STATUS_HANDLE, LPSERVICE_STATUS);
+} service;
+
+// Nothing comes after STOPPED, and a service that is told to stop while it starts never runs. While
+// something is pending each report is a checkpoint.
+DAEMONIZE_LOCAL void set_service(DWORD state, int exit_code = 0) noexcept {
+    if (!service.handle) return;
+    ::AcquireSRWLockExclusive(&service.guard);
+    if (service.state != SERVICE_STOPPED &&
+        (service.state != SERVICE_STOP_PENDING || state == SERVICE_STOPPED ||
+         state == SERVICE_STOP_PENDING)) {
+        const bool pending = state == SERVICE_START_PENDING || state == SERVICE_STOP_PENDING;
+        SERVICE_STATUS status;
+        std::memset(&status, 0, sizeof status);
+        service.state = state;
+        status.dwServiceType = SERVICE_WIN32_OWN_PROCESS;
+        status.dwCurrentState = state;
+        if (state != SERVICE_STOPPED)
+            status.dwControlsAccepted =
+                SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_SHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE;
+        if (exit_code != 0) status.dwWin32ExitCode = ERROR_SERVICE_SPECIFIC_ERROR;
+        status.dwServiceSpecificExitCode = static_cast<DWORD>(exit_code);
+        status.dwCheckPoint = pending ? ++service.checkpoint : 0;
+        status.dwWaitHint = pending ? 10000 : 0;
+        service.set_status(service.handle, &status);
+    }
+    ::ReleaseSRWLockExclusive(&service.guard);
+}
+
+static DWORD WINAPI on_service_control(DWORD control, DWORD, LPVOID, LPVOID) {
+    switch (control) {
+        case SERVICE_CONTROL_STOP:
+        case SERVICE_CONTROL_SHUTDOWN:
+            set_service(SERVICE_STOP_PENDING);
+            receive(SIGTERM);
+            return NO_ERROR;
+        case SERVICE_CONTROL_PARAMCHANGE:
+            receive(reload_signal);
+            return NO_ERROR;
+        default:
+            return control == SERVICE_CONTROL_INTERROGATE ? NO_ERROR : ERROR_CALL_NOT_IMPLEMENTED;
+    }
+}
+
+// The manager's thread for this service; main() goes on in its own.
+static void WINAPI serve(DWORD, LPWSTR*) {
+    service.handle = service.enlist(L"", on_service_control, nullptr);
+    service.state = SERVICE_START_PENDING;
+    set_service(SERVICE_START_PENDING);
+    ::SetEvent(service.joined);
+    while (::WaitForSingleObject(service.ended, 1000) == WAIT_TIMEOUT) {
+        const DWORD state = service.state;
+        if (state != SERVICE_RUNNING) set_service(state);
+    }
+}
+
+static unsigned __stdcall dispatch_service(void*) {
+    wchar_t none[] = L"";
+    const SERVICE_TABLE_ENTRYW table[] = {{none, serve}, {nullptr, nullptr}};
+    service.dispatch(table);
+    ::SetEvent(service.joined);  // refused: no service after all
+    return 0;
+}
+
+// By memcpy: a cast between kinds of function pointers is what MSVC warns of.
+template <class F>
+bool find_function(HMODULE library, const char* name, F& function) noexcept {
+    const FARPROC found = library ? ::GetProcAddress(library, name) : nullptr;
+    std::memcpy(&function, &found, sizeof function);
+    return found != nullptr;
+}
+
+// Only a child of services.exe joins: elsewhere the dispatcher would take a while to find out that
+// there is no manager, and `run` in a console is not to wait.
+DAEMONIZE_LOCAL void join_services() noexcept {
+    PROCESSENTRY32W parent;
+    if (service.joined || !find_entry(parent_of(self()), parent) ||
+        !same_name(parent.szExeFile, std::wcslen(parent.szExeFile), L"services.exe"))
+        return;
+    const HMODULE library = ::LoadLibraryW(L"advapi32.dll");
+    if (!find_function(library, "StartServiceCtrlDispatcherW", service.dispatch) ||
+        !find_function(library, "RegisterServiceCtrlHandlerExW", service.enlist) ||
+        !find_function(library, "SetServiceStatus", service.set_status))
+        return;
+    service.joined = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
+    service.ended = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
+    pin_module();
+    const std::uintptr_t thread =
+        ::_beginthreadex(nullptr, 0, dispatch_service, nullptr, 0, nullptr);
+    if (thread == 0) return;
+    ::WaitForSingleObject(service.joined, 30000);
+    ::CloseHandle(reinterpret_cast<HANDLE>(thread));
+}
+
+enum class Moment { ready, stopping, reloading, reloaded, alive, launched };
+DAEMONIZE_LOCAL bool tell_moment(Moment moment, long = 0) noexcept {
+    if (moment == Moment::ready) set_service(SERVICE_RUNNING);
+    if (moment == Moment::stopping) set_service(SERVICE_STOP_PENDING);
+    return service.handle != nullptr;
+}
+
+// The last that the manager hears: the process may go on for a moment.
+DAEMONIZE_LOCAL void tell_end(int status) noexcept {
+    set_service(SERVICE_STOPPED, status);
+    if (service.ended) ::SetEvent(service.ended);
+}
+
+DAEMONIZE_LOCAL bool tell_manager(const char*) noexcept { return false; }
+DAEMONIZE_LOCAL int manager_error() noexcept { return 0; }
+DAEMONIZE_LOCAL Duration manager_watchdog() noexcept { return no_limit; }
+
+[[noreturn]] DAEMONIZE_LOCAL void leave(int status) noexcept {
+    tell_end(status);
+    ::_exit(status);
+}
+
+// ---- Before the start ----
+
+// What Windows has no such thing as, by name: set all the same it is an error, never silence.
+DAEMONIZE_LOCAL const char* unsupported_option(const DaemonOptions& o) noexcept {
+    bool descriptors = false;
+    for (const Stream* stream : {&o.standard_input, &o.standard_output, &o.standard_error})
+        descriptors = descriptors || stream->choice() == Stream::number_choice;
+    const struct {
+        bool is_set;
+        const char* name;
+    } rows[] = {{o.umask != -1, "umask"},
+                {o.uid.is_set(), "uid"},
+                {o.gid.is_set(), "gid"},
+                {!o.initgroups, "initgroups"},
+                {!o.chroot_directory.empty(), "chroot_directory"},
+                {!o.files_preserve.empty(), "files_preserve"},
+                {o.close_fds != CloseFds::inherited, "close_fds"},
+                {descriptors, "standard stream as a descriptor"},
+                {o.no_new_privs, "no_new_privs"},
+                {o.allow_threads, "allow_threads"},
+                {o.pidfile_mode != 0644, "pidfile_mode"}};
+    for (const auto& row : rows)
+        if (row.is_set) return row.name;
+    return nullptr;
+}
+
+DAEMONIZE_LOCAL bool resolve_accounts(Session&, Fault&) noexcept { return true; }
+
+DAEMONIZE_LOCAL Evidence evidence() noexcept {
+    Evidence seen;
+    seen.pid = self();
+    return seen;
+}
+
+// A process that was born as the daemon takes the payload and the decision of its launcher; by
+// itself it would find other evidence.
+DAEMONIZE_LOCAL bool resolve(Session& s, Fault& fault) noexcept {
+    Wide ignored;
+    look_at_birth();
+    for (const std::string& argument : s.context->arguments)
+        if (argument.find('\0') != std::string::npos || !widen(argument.c_str(), ignored))
+            return invalid(fault, "arguments", "%p is no UTF-8 text", argument.c_str());
+    if (s.controlled && !s.decision.detach) join_services();
+    if (!s.channel) return true;
+    const std::size_t size = static_cast<std::size_t>(birth.page->payload_size);
+    const Handle section = owned(fetch(birth.page->payload));
+    const void* const payload =
+        section ? ::MapViewOfFile(raw(section), FILE_MAP_READ, 0, 0, size) : nullptr;
+    s.context->payload.assign(payload ? static_cast<const char*>(payload) : "", payload ? size : 0);
+    if (payload) ::UnmapViewOfFile(payload);
+    s.decision.why = birth.page->why;
+    s.in_job = birth.page->in_job != 0;
+    return true;
+}
+
+// Other threads stay where they are: the daemon is another run of the program. What that cannot do
+// is refused here. A console is one session's: the daemon has another, hidden one, and no way to
+// its caller's. A daemon that comes by another PID file than its launcher has locked (another
+// clock, other arguments) could never be found.
+DAEMONIZE_LOCAL bool check_threads(const Session& s, Fault& fault) noexcept {
+    static const char* const names[] = {"standard_input", "standard_output", "standard_error"};
+    if (birth.lost)
+        return fail(fault, errc::start_failed,
+                    "cannot start again: this process was started as a daemon, but its environment "
+                    "does not say so any more");
+    for (int which = 0; which < 3; ++which)
+        if (s.targets[which].choice == Stream::keep_choice && is_terminal(which))
+            return fail(fault, errc::unsupported,
+                        "cannot use option %s: keep_stream: it is a console, which a daemon cannot "
+                        "keep",
+                        names[which]);
+    const bool same = !s.channel || std::strcmp(s.pidfile.c_str(), birth.page->path) == 0;
+    return same || invalid(fault, "pidfile", "it is %p in the daemon, but was %p in its launcher",
+                           s.pidfile.c_str(), birth.page->path);
+}
+
+// "C:name" is meant from the directory of that drive, which the system alone knows.
+DAEMONIZE_LOCAL bool make_absolute(const char* path, Str& out, Fault& fault) noexcept {
+    Wide name;
+    if (!widen(path, name))
+        return fail(fault, -ERROR_NO_UNICODE_TRANSLATION, "cannot use path %p: it is not UTF-8",
+                    path);
+    const Wide full = grown([&name](wchar_t* to, DWORD size) {
+        return ::GetFullPathNameW(name.get(), size, to, nullptr);
+    });
+    if (full.size() == 0) return refused(fault, "cannot make absolute %p", path);
+    narrow(full.get(), out);
+    return true;
+}
+
+// Neither a device, nor a stream of a file, nor what the system would cut off.
+DAEMONIZE_LOCAL bool is_file_name(const char* name) noexcept {
+    static const char* const devices[] = {"con", "prn", "aux", "nul", "com", "lpt"};
+    const std::size_t size = std::strlen(name), stem = std::strcspn(name, ".");
+    if (name[std::strcspn(name, "<>:\"|?*/\\")] != '\0' || name[size - 1] == ' ') return false;
+    for (int i = 0; i < 6; ++i) {
+        const bool numbered = stem == 4 && name[3] >= '0' && name[3] <= '9';
+        if ((i < 4 ? stem == 3 : numbered) && ::_strnicmp(name, devices[i], 3) == 0) return false;
+    }
+    return true;
+}
+
+// The user's own by its access list; what other users can write to (%ProgramData%) is not for PID
+// files: through one others could be stopped.
+DAEMONIZE_LOCAL bool state_directory(const char* program, Str& out, Fault& fault) noexcept {
+    const Wide directory = variable(L"LOCALAPPDATA");
+    if (!is_file_name(program)) return invalid(fault, "program", "not a file name: %q", program);
+    if (directory.size() == 0)
+        return fail(fault, -ERROR_PATH_NOT_FOUND,
+                    "cannot find the directory of this user: LOCALAPPDATA is not set");
+    narrow(directory.get(), out);
+    return ::CreateDirectoryW(directory.get(), nullptr) ||
+           ::GetLastError() == ERROR_ALREADY_EXISTS ||
+           refused(fault, "cannot make directory %p", out.c_str());
+}
+
+DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
+    Str path;
+    path.set(s.pidfile.c_str());
+    char* const slash = const_cast<char*>(std::strrchr(path.c_str(), '\\'));
+    if (!slash || slash[-1] == ':') return true;
+    *slash = '\0';
+    return ::CreateDirectoryW(wide_path(path.c_str()).get(), nullptr) ||
+           ::GetLastError() == ERROR_ALREADY_EXISTS ||
+           refused(fault, "cannot make directory %p", path.c_str());
+}
+
+// A directory that is some process's own cannot be removed: not one of the user's.
+DAEMONIZE_LOCAL const char* root_directory() noexcept {
+    static Str root;
+    narrow(grown([](wchar_t* out, DWORD size) {
+               return ::GetSystemWindowsDirectoryW(out, size);
+           }).get(),
+           root);
+    return root.c_str();
+}
+
+// ---- Standard streams ----
+
+// The C runtime's descriptor and the system's standard handle: printf() looks at the one,
+// WriteFile(GetStdHandle()) and children at the other.
+DAEMONIZE_LOCAL bool put_stream(const Handle& file, int which, Fault& fault) noexcept {
+    HANDLE copy = nullptr;
+    ::DuplicateHandle(::GetCurrentProcess(), raw(file), ::GetCurrentProcess(), &copy, 0, FALSE,
+                      DUPLICATE_SAME_ACCESS);
+    Handle keeper = owned(copy);
+    const int fd = keeper ? ::_open_osfhandle(keeper.get(), _O_BINARY) : -1;
+    if (fd != -1) keeper.release();  // the descriptor's from here on
+    const bool done =
+        fd != -1 && ::_dup2(fd, which) == 0 &&
+        ::SetStdHandle(standard_handle(which), reinterpret_cast<HANDLE>(::_get_osfhandle(which)));
+    if (fd != -1) ::_close(fd);
+    if (!done) ::SetLastError(ERROR_TOO_MANY_OPEN_FILES);
+    return done || refused(fault, "cannot set up descriptor %d", which);
+}
+
+// Append access alone: every write goes to the end, whoever else writes. Shared for deletion: a log
+// can be renamed while it is open.
+DAEMONIZE_LOCAL bool open_log(const char* path, int which, bool truncates, Handle& out,
+                              Fault& fault) noexcept {
+    const Wide name = wide_path(path);
+    if (truncates && which != 0 &&
+        !owned(::CreateFileW(name.get(), GENERIC_WRITE, share_all, nullptr, CREATE_ALWAYS,
+                             FILE_ATTRIBUTE_NORMAL, nullptr)))
+        return refused(fault, "cannot empty %p", path);
+    const DWORD access = which == 0 ? GENERIC_READ : FILE_APPEND_DATA | SYNCHRONIZE;
+    out = owned(::CreateFileW(name.get(), access, share_all, nullptr,
+                              which == 0 ? OPEN_EXISTING : OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL,
+                              nullptr));
+    return out || refused(fault, "cannot open %p", path);
+}
+
+DAEMONIZE_LOCAL bool open_target(Session& s, int which, Fault& fault) noexcept {
+    Target& target = s.targets[which];
+    return open_log(target.path.c_str(), which, target.truncates, target.file, fault);
+}
+
+// The daemon opens its own: it is no copy of this process. And no rights are dropped that a log
+// which was moved away would need.
+DAEMONIZE_LOCAL bool open_streams(Session&, Fault&) noexcept { return true; }
+DAEMONIZE_LOCAL bool make_moved_logs(Session&, Fault&) noexcept { return true; }
+
+DAEMONIZE_LOCAL bool reopen(const Session& s, int which, Fault& fault) noexcept {
+    Handle file;
+    return open_log(s.targets[which].path.c_str(), which, false, file, fault) &&
+           put_stream(file, which, fault);
+}
+
+// A process without standard handles has dead FILE objects, which no descriptor revives: the daemon
+// is born with NUL on all three, and its C runtime with them.
+DAEMONIZE_LOCAL Handle inheritable_null() noexcept {
+    SECURITY_ATTRIBUTES inherit = {sizeof inherit, nullptr, TRUE};
+    return owned(::CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE,
+                               FILE_SHARE_READ | FILE_SHARE_WRITE, &inherit, OPEN_EXISTING, 0,
+                               nullptr));
+}
+
+// ---- The start: the launcher ----
+//
+//     launcher                                    daemon
+//     takes the lock on the PID file
+//     writes the page: path, reason, handles
+//     makes the daemon, suspended, in a job
+//     of its own that ends with the launcher
+//     gives it a handle to itself; resumes it -->  before main: finds the page, fetches lock, event
+//     waits: answer, end of the daemon, time      main() again, up to the start: streams, daughter
+//                                                 and number into the file, hook, signals, body
+//     verdict: a swap of one word           <--   ready() or fail(): the same swap, then the event
+//     ready: lets the daemon out of the job
+//     else: ends it, waits, removes the file      a daemon that lost the swap ends itself
+//
+// Both hold the lock until the verdict: there is no gap, and a launcher that is killed takes the
+// daemon, and with that the lock, along.
+
+struct Launch {
+    Handle job, section, payload, told;
+    Handle words, mouth;  // of the daemon: both ends of a pipe, where the launcher is on a console
+    Child daemon;
+    Page* page = nullptr;
+    ~Launch() {
+        if (page) ::UnmapViewOfFile(page);
+    }
+};
+
+// Not secret: whoever can read the page can write it into an environment. It tells one start from
+// another, so that a stale switch fits none; neighbours in time look nothing alike.
+DAEMONIZE_LOCAL std::uint64_t make_nonce() noexcept {
+    LARGE_INTEGER count;
+    ::QueryPerformanceCounter(&count);
+    FILETIME time;
+    ::GetSystemTimeAsFileTime(&time);
+    std::uint64_t x = static_cast<std::uint64_t>(count.QuadPart) ^ as_number(time) << 20 ^
+                      static_cast<std::uint64_t>(self()) << 32;
+    for (int round = 0; round < 3; ++round) x = (x ^ x >> 31) * 0x9e3779b97f4a7c15ULL;
+    return x | 1;
+}
+
+DAEMONIZE_LOCAL Handle make_section(std::uint64_t size) noexcept {
+    return owned(::CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE,
+                                      static_cast<DWORD>(size >> 32), static_cast<DWORD>(size),
+                                      nullptr));
+}
+
+// Never in a file, and not in the environment: it may be a secret.
+DAEMONIZE_LOCAL bool copy_payload(Launch& launch, const std::string& payload) noexcept {
+    if (payload.empty()) return true;
+    launch.payload = make_section(payload.size());
+    void* const view =
+        launch.payload ? ::MapViewOfFile(raw(launch.payload), FILE_MAP_WRITE, 0, 0, payload.size())
+                       : nullptr;
+    if (!view) return false;
+    std::memcpy(view, payload.data(), payload.size());
+    ::UnmapViewOfFile(view);
+    launch.page->payload_size = payload.size();
+    launch.page->payload = as_number(raw(launch.payload));
+    return true;
+}
+
+// The launcher's streams that another process can write to. On a console the launcher prints what
+// the daemon says until its ready(): a pipe brings it.
+DAEMONIZE_LOCAL void show_streams(Launch& launch) noexcept {
+    for (int which = 0; which < 3; ++which) {
+        const HANDLE stream = ::GetStdHandle(standard_handle(which));
+        const DWORD type = stream ? ::GetFileType(stream) : FILE_TYPE_UNKNOWN;
+        if (type == FILE_TYPE_DISK || type == FILE_TYPE_PIPE)
+            launch.page->streams[which] = as_number(stream);
+    }
+    HANDLE words = nullptr, mouth = nullptr;
+    if (!is_terminal(2) || !::CreatePipe(&words, &mouth, nullptr, 65536)) return;
+    launch.words = owned(words);
+    launch.mouth = owned(mouth);
+    launch.page->streams[2] = as_number(mouth);
+}
+
+DAEMONIZE_LOCAL bool write_page(const Session& s, Launch& launch) noexcept {
+    launch.section = make_section(sizeof(Page));
+    launch.page = map_page(raw(launch.section), FILE_MAP_READ | FILE_MAP_WRITE);
+    launch.told = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    if (!launch.page || !launch.told) return false;
+    Page& page = *launch.page;
+    std::memcpy(page.magic, page_magic, sizeof page_magic);
+    std::snprintf(page.path, sizeof page.path, "%s", s.pidfile.c_str());
+    std::snprintf(page.why, sizeof page.why, "%s", s.decision.why);
+    page.nonce = make_nonce();
+    page.launcher = ::GetCurrentProcessId();
+    page.page = as_number(raw(launch.section));
+    page.told = as_number(raw(launch.told));
+    page.lock = as_number(raw(s.lock->file));
+    show_streams(launch);
+    return copy_payload(launch, s.context->payload);
+}
+
+// This program's variables, with the switch for the daemon alone; in whatever case somebody else
+// has set a variable of its name: the system would find that one first.
+DAEMONIZE_LOCAL void fill_environment(Wide& block, HANDLE shown, std::uint64_t nonce) noexcept {
+    each_variable([&block](const wchar_t* entry, std::size_t size) {
+        if (!same_name(entry, size, switch_name)) block.add(entry, std::wcslen(entry) + 1);
+    });
+    char text[48];
+    std::snprintf(text, sizeof text, "=%llx:%llx",
+                  static_cast<unsigned long long>(as_number(shown)),
+                  static_cast<unsigned long long>(nonce));
+    block.add(switch_name).add(wide(text).get()).more(2);
+}
+
+// As CommandLineToArgvW and the C runtimes read it back: backslashes mean themselves but before a
+// quote; there they are doubled, and so are those before the closing one.
+DAEMONIZE_LOCAL void add_argument(Wide& line, const wchar_t* text) noexcept {
+    const bool plain = *text && text[std::wcscspn(text, L" \t\n\v\"")] == L'\0';
+    line.add(L" ").add(plain ? L"" : L"\"");
+    std::size_t backslashes = 0;
+    for (; *text; ++text) {
+        if (*text == L'"')
+            for (std::size_t i = 0; i <= backslashes; ++i) line.add(L"\\");
+        backslashes = *text == L'\\' ? backslashes + 1 : 0;
+        line.add(text, 1);
+    }
+    for (; !plain && backslashes > 0; --backslashes) line.add(L"\\");
+    line.add(plain ? L"" : L"\"");
+}
+
+// The launcher's own to the letter: taken apart and put together again it might be another.
+DAEMONIZE_LOCAL Wide command_line(const DaemonOptions& o, const Wide& program) noexcept {
+    Wide line;
+    if (!o.replace_arguments) return std::move(line.add(::GetCommandLineW()));
+    line = quoted_program(program);
+    for (const std::string& argument : o.arguments)
+        add_argument(line, wide(argument.c_str()).get());
+    return line;
+}
+
+DAEMONIZE_LOCAL bool is_in_job(HANDLE process) noexcept {
+    BOOL inside = FALSE;
+    return ::IsProcessInJob(process, nullptr, &inside) && inside;
+}
+
+// Out of the caller's job, if that lets go, and into the launcher's. Jobs nest: where an inner one
+// lets go an outer one may not, and only the new process tells. So, of a launcher in a job, it is
+// asked before it is put into ours; of any other it is born there.
+DAEMONIZE_LOCAL bool create_daemon(Birthplace& place, HANDLE job, Child& child,
+                                   bool& stays) noexcept {
+    const bool asks = is_in_job(::GetCurrentProcess());
+    place.flags = CREATE_NO_WINDOW | CREATE_BREAKAWAY_FROM_JOB;
+    place.job = asks ? nullptr : job;
+    place.needs_job = false;
+    bool made = create_suspended(place, child);
+    if (!made && place.directory && ::GetLastError() == ERROR_DIRECTORY) {
+        place.directory = nullptr;  // where the launcher was started is gone: where it is now
+        made = create_suspended(place, child);
+    }
+    const DWORD cause = ::GetLastError();
+    place.job = job;
+    stays = made ? asks && is_in_job(raw(child.process)) : cause == ERROR_ACCESS_DENIED;
+    if (made) return !asks || put_in_job(place, raw(child.process));
+    place.flags = CREATE_NO_WINDOW;
+    return stays && create_suspended(place, child);
+}
+
+// The daemon may fetch from this process, and see whether it lives; no more.
+DAEMONIZE_LOCAL bool hand_over(Page& page, const Child& child) noexcept {
+    HANDLE there = nullptr;
+    const DWORD access = PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE;
+    if (!::DuplicateHandle(::GetCurrentProcess(), ::GetCurrentProcess(), raw(child.process), &there,
+                           access, FALSE, 0))
+        return false;
+    page.daemon = child.pid;
+    page.launcher_process = as_number(there);
+    return ::ResumeThread(raw(child.thread)) != static_cast<DWORD>(-1);
+}
+
+// The program once more. False: nothing of it is left. One NUL for each stream: a C runtime that
+// replaces descriptor 0 closes what 1 and 2 had shared.
+DAEMONIZE_LOCAL bool relaunch(Session& s, Launch& launch, Fault& fault) noexcept {
+    Birthplace place;
+    Wide environment;
+    Str program;
+    const Handle nulls[3] = {inheritable_null(), inheritable_null(), inheritable_null()};
+    HANDLE shown = nullptr;
+    ::DuplicateHandle(::GetCurrentProcess(), raw(launch.section), ::GetCurrentProcess(), &shown,
+                      SECTION_MAP_READ, TRUE, 0);
+    const Handle closes = owned(shown);
+    fill_environment(environment, shown, launch.page->nonce);
+    place.program = own_path();
+    place.command = command_line(*s.context, place.program);
+    place.environment = environment.data();
+    place.directory = birth.directory_size > 0 ? birth.directory : nullptr;
+    for (int which = 0; which < 3; ++which) place.inherited[which] = raw(nulls[which]);
+    place.inherited[3] = shown;
+    place.inherits = 4;
+    narrow(place.program.get(), program);
+    const bool made = create_daemon(place, raw(launch.job), launch.daemon, s.in_job);
+    launch.page->in_job = s.in_job;
+    const bool refuses = made && s.in_job && s.context->must_leave_job;
+    if (made && !refuses && hand_over(*launch.page, launch.daemon)) return true;
+    refused(fault, "cannot start again %p", program.c_str());
+    if (launch.daemon.process) ::TerminateProcess(raw(launch.daemon.process), 1);
+    return !refuses ? false
+                    : fail(fault, errc::unsupported,
+                           "cannot use option must_leave_job: the caller's job does not let go");
+}
+
+// What the daemon has said on its standard error, onto the launcher's console.
+DAEMONIZE_LOCAL void pass_words(const Handle& words) noexcept {
+    char text[4096];
+    DWORD waiting = 0, size = 0;
+    while (words && ::PeekNamedPipe(raw(words), nullptr, 0, nullptr, &waiting, nullptr) &&
+           waiting > 0 && ::ReadFile(raw(words), text, sizeof text - 1, &size, nullptr)) {
+        text[size] = '\0';
+        print_text(2, text);
+    }
+}
+
+// Until the daemon has answered, or ended, or the time is over. No wait is for a pipe: that is
+// looked into now and then.
+DAEMONIZE_LOCAL void await_daemon(const Session& s, const Launch& launch,
+                                  const Deadline& deadline) noexcept {
+    const HANDLE both[2] = {raw(launch.told), raw(launch.daemon.process)};
+    const Deadline line(Duration(1000));
+    bool told_wait = !s.tells_wait;
+    for (;;) {
+        const bool late = deadline.over();
+        const DWORD limit = limit_of(deadline, launch.words ? 50 : told_wait ? INT_MAX : 1000);
+        const DWORD ready = ::WaitForMultipleObjects(2, both, FALSE, limit);
+        pass_words(launch.words);
+        if (ready != WAIT_TIMEOUT || late) return;
+        if (told_wait || !line.over()) continue;
+        told_wait = true;
+        print(1, s.program.c_str(), "waits until the daemon is ready");
+    }
+}
+
+// The swap settles what a time limit and an answer in the same moment would leave open. A report is
+// looked at before it is believed: the daemon may have scribbled over the page. Accepted, the
+// daemon leaves the launcher's deadly job; one that cannot would end with this process.
+DAEMONIZE_LOCAL bool judge_daemon(Session& s, const Launch& launch, Fault& fault, const char*& text,
+                                  std::size_t& size) noexcept {
+    static Str words;  // of the daemon
+    Page& page = *launch.page;
+    const LONG verdict = ::InterlockedCompareExchange(&page.verdict, given_up, awaited);
+    const long pid = static_cast<long>(launch.daemon.pid);
+    DWORD code = 0;
+    s.exit_code = 1;
+    if (verdict == said_ready) {
+        if (!launch.job || limit_job(raw(launch.job), JOB_OBJECT_LIMIT_BREAKAWAY_OK)) return true;
+        return refused(fault, "cannot start %P: it could not leave its launcher's job", pid);
+    }
+    if (verdict == said_failed) {
+        const Report report = page.report;
+        if (!is_plausible(report))
+            return fail(fault, errc::start_failed, "cannot start %P: it sent a report that is none",
+                        pid);
+        page.text[report.size] = '\0';
+        words.set(page.text);
+        fault.code = report.code;
+        s.exit_code = failure_code(report.exit_code);
+        text = words.c_str();
+        size = std::strlen(text);
+        return false;
+    }
+    if (has_ended(raw(launch.daemon.process)) &&
+        ::GetExitCodeProcess(raw(launch.daemon.process), &code)) {
+        fail(fault, errc::start_failed, "cannot start %P: it ended with status ", pid);
+        put_status(fault.text, code);
+        fault.text.put(" before it was ready");
+        s.exit_code = failure_code(static_cast<int>(code));
+    } else {
+        fail(fault, errc::timed_out, "cannot start %P: it has not called ready() within %t", pid,
+             static_cast<long long>(s.context->ready_timeout.count()));
+        s.exit_code = 124;
+    }
+    const char* const log = s.targets[2].path.c_str();
+    if (*log) format(fault.text, "; its log is %p", log);
+    return false;
+}
+
+// Steps 5 to 8. Returns once, in the launcher: the daemon is a new process, and adopt_birth() tells
+// it so. Nothing is flushed, for nothing is copied, and another thread may sit in getchar() for
+// ever. The end of a daemon that failed is waited for: as long as it lives the file that it has
+// locked cannot be removed.
+DAEMONIZE_LOCAL Role detach(Session& s, SignalHold&, bool& started, Fault& fault, const char*& text,
+                            std::size_t& size) noexcept {
+    Launch launch;
+    const Duration limit = s.context->ready_timeout;
+    const Deadline deadline(limit <= Duration(0) ? no_limit : limit);
+    launch.job = make_deadly_job();  // this process killed before the verdict: the daemon with it
+    started = false;
+    if (!write_page(s, launch)) {
+        refused(fault, "cannot make the readiness channel");
+    } else if (relaunch(s, launch, fault)) {
+        s.daemon = static_cast<long>(launch.daemon.pid);
+        await_daemon(s, launch, deadline);
+        started = judge_daemon(s, launch, fault, text, size);
+    }
+    if (started) return Role::launcher;
+    const HANDLE daemon = raw(launch.daemon.process);
+    if (daemon && launch.job) ::TerminateJobObject(raw(launch.job), 1);
+    if (daemon) ::TerminateProcess(daemon, 1);
+    if (daemon && ::WaitForSingleObject(daemon, limit_of(Deadline(after_kill))) == WAIT_TIMEOUT)
+        fault.text.put(", and could not be killed");
+    else
+        discard_file(*s.lock, false);
+    return Role::launcher;
+}
+
+// ---- The start: the daemon ----
+
+// Once: a second context of the daemon's is not born.
+DAEMONIZE_LOCAL bool adopt_birth(Session& s) noexcept {
+    look_at_birth();
+    if (!birth.is_daemon || birth.taken) return false;
+    birth.taken = true;
+    s.channel = owned(birth.told);
+    s.lock->path.set(birth.page->path);
+    s.lock->file = owned(birth.lock);
+    return true;
+}
+
+// The daemon's one word. False: its launcher is gone, or has given up.
+DAEMONIZE_LOCAL bool tell_leader(Session& s, const Report& report, const char* text,
+                                 std::size_t size) noexcept {
+    if (!s.channel) return false;
+    Page& page = *birth.page;
+    page.report = report;
+    page.report.size = static_cast<std::uint32_t>(size < report_room ? size : report_room - 1);
+    std::memcpy(page.text, text, page.report.size);
+    const LONG word = report.word == Report::ready ? said_ready : said_failed;
+    const bool told = !has_ended(birth.launcher) &&
+                      ::InterlockedCompareExchange(&page.verdict, word, awaited) == awaited &&
+                      ::SetEvent(raw(s.channel));
+    s.channel.close();
+    ::InterlockedExchange(&birth.answered, 1);
+    return told;
+}
+
+// Until ready, 2 is the launcher's: its file, its pipe, or the pipe to its console.
+DAEMONIZE_LOCAL bool set_up_stream(Session& s, int which, Fault& fault) noexcept {
+    Target& target = s.targets[which];
+    if (target.choice == Stream::path_choice && !features.open_target(s, which, fault))
+        return false;
+    Handle launchers;
+    if (which == 2 || target.choice == Stream::keep_choice)
+        launchers = owned(fetch(birth.page->streams[which]));
+    return put_stream(launchers     ? launchers
+                      : target.file ? target.file
+                                    : s.null_device,
+                      which, fault);
+}
+
+// prevent_core: no box that waits for a click, of the system's or (abort(), assert()) of the C
+// runtime's. What was printed before the start was printed by the launcher already: into NUL.
+DAEMONIZE_LOCAL bool move_in(Session& s, Fault& fault) noexcept {
+    signals_held.store(true);
+    if (s.context->prevent_core) {
+        ::SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX | SEM_NOOPENFILEERRORBOX);
+        ::_set_error_mode(_OUT_TO_STDERR);
+#if defined(_MSC_VER)
+        ::_set_abort_behavior(0, _CALL_REPORTFAULT);
+#endif
+    }
+    if (!s.decision.detach) return true;
+    std::fflush(stdout);
+    std::fflush(stderr);
+    s.null_device = inheritable_null();
+    if (!s.null_device) return refused(fault, "cannot open 'NUL'");
+    for (int which = 0; which < 3; ++which)
+        if (!set_up_stream(s, which, fault)) return false;
+    return true;
+}
+
+DAEMONIZE_LOCAL bool is_kept_variable(const Session& s, const wchar_t* name,
+                                      std::size_t size) noexcept {
+    if (same_name(name, size, L"SystemRoot")) return true;  // no sockets without it, nor some DLLs
+    for (const std::string& kept : s.context->environment_keep)
+        if (same_name(name, size, wide(kept.c_str()).get())) return true;
+    return *name == L'=';  // the directories of the drives
+}
+
+// A directory that is a process's own cannot be removed: it is left as early as that is possible.
+DAEMONIZE_LOCAL bool settle_in(Session& s, Fault& fault) noexcept {
+    const char* const directory = s.directory.c_str();
+    if (*directory && !::SetCurrentDirectoryW(wide(directory).get()))
+        return refused(fault, "cannot change directory to %p", directory);
+    if (s.context->clear_environment)
+        each_variable([&s](const wchar_t* entry, std::size_t size) {
+            if (!is_kept_variable(s, entry, size)) remove_variable(entry, size);
+        });
+    return true;
+}
+
+DAEMONIZE_LOCAL void explain_system(const Session& s, std::string& out) {
+    if (s.in_job) out += "job: the caller's does not let go; the daemon ends when that is closed\n";
+    if (service.handle) out += "service manager: this is one of its services\n";
+}
+
+// ---- Words ----
+// main() has its words in the code page of the system, which cannot spell every path; the header
+// takes and gives UTF-8. CommandLineToArgvW would load another library.
+
+// One word off a command line, as the C runtimes and CommandLineToArgvW take it: two backslashes
+// before a quote are one, an odd one makes text of it; two quotes inside quotes are one, as text.
+// Of the program's name a quote is a quote.
+DAEMONIZE_LOCAL bool next_word(const wchar_t*& at, Wide& word, bool is_program) noexcept {
+    const auto is_blank = [](wchar_t c) { return c == L' ' || c == L'\t'; };
+    word.cut(0);
+    while (!is_program && is_blank(*at)) ++at;
+    if (*at == L'\0' && !is_program) return false;
+    for (bool quoted = false; *at != L'\0' && (quoted || !is_blank(*at));) {
+        std::size_t backslashes = 0;
+        while (!is_program && at[backslashes] == L'\\') ++backslashes;
+        if (at[backslashes] != L'"') {  // a character, after as many backslashes as there are
+            word.add(at, backslashes > 0 ? backslashes : 1);
+            at += backslashes > 0 ? backslashes : 1;
+            continue;
+        }
+        word.add(at, backslashes / 2);
+        at += backslashes + 1;
+        const bool doubled = quoted && !is_program && *at == L'"';
+        if (backslashes % 2 == 1 || doubled) word.add(L"\"");
+        if (doubled && backslashes % 2 == 0)
+            ++at;
+        else if (backslashes % 2 == 0)
+            quoted = !quoted;
+    }
+    return true;
+}
+
+// Whether `given` is what the C runtime made of `word` in the code page of the system, in which
+// what it cannot spell is a '?'.
+DAEMONIZE_LOCAL bool is_same_word(const Wide& word, const char* given) noexcept {
+    const int size = ::WideCharToMultiByte(CP_ACP, 0, word.get(), -1, nullptr, 0, nullptr, nullptr);
+    char* const spelled = static_cast<char*>(std::calloc(static_cast<std::size_t>(size) + 1, 1));
+    if (!spelled) std::abort();
+    ::WideCharToMultiByte(CP_ACP, 0, word.get(), -1, spelled, size, nullptr, nullptr);
+    const bool same = std::strcmp(spelled, given) == 0;
+    std::free(spelled);
+    return same;
+}
+
+// A word of main()'s in UTF-8. It is looked up in the command line, which loses nothing. One that
+// is not there (the program's own, a pattern that the C runtime expanded) is taken for UTF-8 where
+// it can be, else for the system's code page.
+DAEMONIZE_LOCAL const char* word_at(const char* const* argv, int index, Str& room) noexcept {
+    const wchar_t* at = ::GetCommandLineW();
+    Wide word;
+    bool there = next_word(at, word, true);
+    for (int i = 0; i < index && there; ++i) there = next_word(at, word, false);
+    if (!there || !is_same_word(word, argv[index])) {
+        if (widen(argv[index], word)) return argv[index];
+        const int size = ::MultiByteToWideChar(CP_ACP, 0, argv[index], -1, nullptr, 0);
+        word.cut(0);
+        ::MultiByteToWideChar(CP_ACP, 0, argv[index], -1, word.more(static_cast<std::size_t>(size)),
+                              size);
+    }
+    narrow(word.get(), room);
+    return room.c_str();
+}
+
+#endif  // DAEMONIZE_WINDOWS
+
 // >>core ------------------------------------------------------------------------------------------
 // The public face in terms of the rooms above. No system is named here.
 
@@ -4668,8 +6814,7 @@ DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder&
     if (require_holder("cannot stop the daemon of", path.c_str(), holder, fault))
         return stop_holder(path.c_str(), holder, order, fault);
     if (fault.code != static_cast<int>(errc::not_running)) return Stopped::failed;
-    const bool is_daemons = holder.verdict == Verdict::empty ||
-                            (holder.verdict == Verdict::dead && holder.view.number);
+    const bool is_daemons = holder.verdict == Verdict::dead && holder.view.number;
     const Fault unknown = fault;
     if (is_daemons && !clear_leftover(path.c_str(), holder, fault)) return Stopped::failed;
     fault = unknown;

@@ -9,9 +9,9 @@
 
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <ctime>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -48,15 +48,17 @@ int tick(daemonize::DaemonContext& daemon) {
 int main(int argc, char** argv) {
     daemonize::DaemonContext context;
     std::string log;
-    for (int i = 2; i < argc; i += 2) {
-        const bool has_value = i + 1 < argc;
-        if (has_value && std::strcmp(argv[i], "--pidfile") == 0) {
-            context.pidfile = argv[i + 1];
-        } else if (has_value && std::strcmp(argv[i], "--log") == 0) {
-            log = argv[i + 1];
+    // In UTF-8 on Windows, too, where argv has not every path.
+    const std::vector<std::string> words = daemonize::utf8_arguments(argc, argv);
+    for (std::size_t i = 2; i < words.size(); i += 2) {
+        const bool has_value = i + 1 < words.size();
+        if (has_value && words[i] == "--pidfile") {
+            context.pidfile = words[i + 1];
+        } else if (has_value && words[i] == "--log") {
+            log = words[i + 1];
         } else {
             std::fprintf(stderr, "ticker: unknown option, or one without its value: '%s'\n",
-                         argv[i]);
+                         words[i].c_str());
             return 2;
         }
     }

@@ -7,6 +7,7 @@ xargs -P "$3" -I ROW sh -c '
     row="ROW"
     if $row $warnings >"$log" 2>&1; then echo "PASS $row"; else
         echo "FAIL $row"
-        head -n 30 "$log"
+        # The errors, where there are many lines before them.
+        grep -A 3 "error:" "$log" | head -n 30 | grep . || head -n 30 "$log"
     fi
     rm -f "$log"' <"$work/rows" >"$work/results"

@@ -60,7 +60,9 @@ is_there() { # EXPECTED
 # Native tools of the suite, which act upon the programs.
 helpers='suite deny biglimit ticker minimal'
 
-prepare() { # the programs into bin/; where they do not run by themselves, one that runs them before it
+# The programs into bin/; where they do not run by themselves, one that runs them beside it.
+prepare() {
+    rm -f "$directory"/bin/*  # zig c++ does not write down what a program depends on
     $make -j "$jobs" BUILD="$directory/bin" CXX="$compiler" CXXFLAGS="$optimize" LDFLAGS="$link" \
         "$directory/bin/victim" "$directory/bin/subject" "$directory/bin/watcher" \
         >"$directory/make.log" 2>&1 || { tail -n 30 "$directory/make.log"; return 1; }
@@ -82,14 +84,15 @@ prepare() { # the programs into bin/; where they do not run by themselves, one t
 
 build=$(cd "$build" && pwd)
 for machine in $machines; do
-    directory=$build/foreign/$machine emulator= link=-static optimize=-O0 bits_and_order=9
+    directory=$build/foreign/$machine emulator="" link=-static optimize=-O0 bits_and_order=9
     case $machine in
     i386)
-        link= compiler="g++ -m32 -isystem /usr/include/$(uname -m)-linux-gnu" ;;
+        link="" compiler="g++ -m32 -isystem /usr/include/$(uname -m)-linux-gnu" ;;
     musl)
         bits_and_order=17
         zig=$(sh tests/zig.sh "$build/zig") || { skip "$machine" "$zig"; continue; }
-        compiler="$zig c++ -target x86_64-linux-musl" optimize='-O1 -s' ;; # as for make cross: one libc++
+        # With the flags of cross.sh: of another kind zig would build a second libc++.
+        compiler="$zig c++ -target x86_64-linux-musl" optimize='-O1 -s' ;;
     arm) compiler=arm-linux-gnueabihf-g++ ;;
     aarch64) compiler=aarch64-linux-gnu-g++ bits_and_order=17 ;;
     s390x) compiler=s390x-linux-gnu-g++ bits_and_order=16 ;;
@@ -98,8 +101,10 @@ for machine in $machines; do
     case $machine in
     i386 | musl) ;;
     *)
-        emulator=$(command -v "qemu-$machine-static") ||
-            { skip "$machine" "there is no qemu-$machine-static (package qemu-user-static)"; continue; } ;;
+        if ! emulator=$(command -v "qemu-$machine-static"); then
+            skip "$machine" "there is no qemu-$machine-static (package qemu-user-static)"
+            continue
+        fi ;;
     esac
     is_there "$bits_and_order" || continue
     if ! prepare; then
@@ -113,6 +118,7 @@ for machine in $machines; do
     sh tests/run.sh "$directory" "$jobs" "$tests" "--source-file=$files" \
         ${excluded:+"--test-case-exclude=$excluded"} >"$directory/log" 2>&1
     status=$?
+    rm -f qemu_victim_*.core qemu_subject_*.core qemu_watcher_*.core  # by an emulator, of a byte each
     count=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' \
         "$directory/log" | tail -n 1)
     # shellcheck disable=SC2086

@@ -101,6 +101,74 @@ interrupt() {
     [ $? -eq 0 ] && [ ! -e "$pidfile" ]
 }
 
+# A service of the system's: what is typed is what an administrator types. Each query is tried again,
+# for what the service manager says follows what it does.
+sc() { # LOG ARGUMENTS...
+    log=$work/$1
+    shift
+    under_wine 60 "$log" sc "$@"
+}
+service_is() { # STATE: within ten seconds
+    for _ in $(seq 50); do
+        sc query query daemonize-suite
+        grep -q "STATE.*$1" "$work/query" && return 0
+        sleep 0.2
+    done
+    cat "$work/query"
+    return 1
+}
+service() { # BEHAVIOUR...: of the subject
+    windows=$(winepath -w "$work" 2>/dev/null)
+    program=$(winepath -w "$build/subject.exe" 2>/dev/null)
+    sc created create daemonize-suite binPath= \
+        "\"$program\" run --pidfile \"$windows\\service.pid\" $*" start= demand
+}
+
+# RUNNING is said at ready(), and not before; a stop is SIGTERM, and STOPPED its end.
+service_lives() {
+    service --ready-delay-ms 1500 --term-delay-ms 1500 || return 1
+    sc started start daemonize-suite || return 1
+    service_is START_PENDING || return 1
+    service_is RUNNING || return 1
+    under_wine 60 "$work/status" "$build/subject.exe" status --pidfile "$work/service.pid" ||
+        return 1
+    sc stopped stop daemonize-suite || return 1
+    service_is STOP_PENDING || return 1
+    service_is STOPPED || return 1
+    [ ! -e "$work/service.pid" ] && grep -q 'WIN32_EXIT_CODE *: *0 ' "$work/query"
+}
+service_fails() {
+    service --fail-init no-port || return 1
+    sc started start daemonize-suite
+    service_is STOPPED && grep -q 'SERVICE_EXIT_CODE *: *[1-9]' "$work/query" &&
+        [ ! -e "$work/service.pid" ]
+}
+service_is_stopped_early() {
+    service --ready-delay-ms 3000 || return 1
+    sc started start daemonize-suite || return 1
+    service_is START_PENDING || return 1
+    sc stopped stop daemonize-suite
+    service_is STOPPED && [ ! -e "$work/service.pid" ]
+}
+forget_service() {
+    sc deleted delete daemonize-suite
+    for _ in $(seq 50); do
+        sc query query daemonize-suite
+        grep -q 'STATE' "$work/query" || return 0
+        sleep 0.2
+    done
+}
+
+narrow_lives() {
+    options="--pidfile $work/narrow.pid --stdout $work/narrow.log"
+    # shellcheck disable=SC2086
+    for each in 'start 0' 'status 0' 'reload 0' 'start 1' 'stop 0' 'status 3'; do
+        under_wine 60 "$work/narrow" "$build/subject32.exe" ${each% *} $options
+        [ $? -eq "${each#* }" ] || return 1
+    done
+    grep -q hup "$work/narrow.log" && [ ! -e "$work/narrow.pid" ]
+}
+
 doctest rules 60 "$build/pure.exe"
 if [ -n "$tests" ]; then
     doctest suite 600 "$build/suite.exe" "-tc=$tests"
@@ -108,6 +176,24 @@ else
     doctest suite 600 "$build/suite.exe"
     interrupt
     check 'R20 V2 Ctrl-C ends a program in the foreground, and its PID file goes'
+    service_lives
+    check 'V1 a service: RUNNING at ready(), a stop is SIGTERM, STOPPED at the end'
+    forget_service
+    service_fails
+    check 'V1 a service that cannot start: STOPPED, with the exit code'
+    forget_service
+    service_is_stopped_early
+    check 'V1 a service that is stopped while it starts'
+    forget_service
+    # By what it prints: wine's status is 0 as well where it cannot run such a program.
+    [ ! -e "$build/subject32.exe" ] || under_wine 60 "$work/32" "$build/subject32.exe" features
+    if grep -q features "$work/32" 2>/dev/null; then
+        narrow_lives
+        check 'W8 a program of 32 bits: start, signals, stop'
+    else
+        skipped=$((skipped + 1))
+        echo 'SKIP W8 a program of 32 bits: no i686 mingw, or no wine32 (i386 packages)'
+    fi
 fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

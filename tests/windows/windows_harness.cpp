@@ -67,6 +67,11 @@ std::string program(const std::string& name) {
     return own.substr(0, own.find_last_of('\\') + 1) + name + ".exe";
 }
 
+std::string library() {
+    const std::string victim = program("victim");
+    return victim.substr(0, victim.size() - 10) + "library.dll";
+}
+
 Scratch::Scratch() {
     static LONG made = 0;
     char directory[MAX_PATH];
@@ -183,9 +188,10 @@ Running::Running(const Launch& launch) : launch_(launch) {
                               nullptr, directory.empty() ? nullptr : directory.c_str(), &info,
                               &made) != 0;
     };
-    // wine loses one process in some thousands at its birth: see create_suspended() in the header.
+    // wine loses one process in some thousands at its birth: see run().
     if (create() || (GetLastError() == ERROR_INTERNAL_ERROR && create())) {
-        if (launch.job) AssignProcessToJobObject(launch.job, made.hProcess);
+        for (const HANDLE job : {launch.job, launch.inner_job})
+            if (job) AssignProcessToJobObject(job, made.hProcess);
         ResumeThread(made.hThread);
         CloseHandle(made.hThread);
         process_ = made.hProcess;
@@ -222,7 +228,13 @@ Outcome Running::finish() {
     return outcome_;
 }
 
-Outcome run(const Launch& launch) { return Running(launch).finish(); }
+// wine loses one process in some thousands at its birth, and has this error for it. One more try.
+Outcome run(const Launch& launch) {
+    const Outcome first = Running(launch).finish();
+    if (first.status == 0 || !contains(first.err, "nternal error")) return first;
+    std::printf("wine lost a process: %s\n", first.err.c_str());
+    return Running(launch).finish();
+}
 
 bool alive(DWORD pid) {
     const HANDLE process = OpenProcess(SYNCHRONIZE, FALSE, pid);

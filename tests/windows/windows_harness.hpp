@@ -17,6 +17,7 @@ bool eventually(const std::function<bool()>& condition, DWORD limit = patience);
 
 std::wstring wide(const std::string& text);
 std::string program(const std::string& name);  // beside the suite
+std::string library();                         // that holds the header, there as well
 
 // A directory of one test, removed at its end.
 class Scratch {
@@ -47,7 +48,7 @@ struct Launch {
     std::string command;    // program and arguments, quoted as need be
     std::string directory;  // "": the suite's
     std::vector<std::pair<std::string, std::string>> environment;  // set for this start
-    HANDLE job = nullptr;                                          // born into it
+    HANDLE job = nullptr, inner_job = nullptr;                     // born into them
     bool pipe = false;  // standard output is a pipe, and read to its end
     DWORD limit = patience;
 };

@@ -10,7 +10,8 @@
 #include <cstdio>
 #include <fstream>
 
-#include "windows_harness.hpp"
+#include "windows_faults.hpp"
+#include "windows_victim.hpp"
 
 using namespace harness;
 using daemonize::errc;
@@ -18,101 +19,7 @@ using daemonize::Error;
 using daemonize::State;
 using daemonize::Stopped;
 using std::chrono::milliseconds;
-namespace os = daemonize::detail::os;
-
-namespace {
-
-// A directory, a PID file and a log in it, and the victim that is started with them.
-struct Victim {
-    ~Victim() { kill_all(); }
-    std::string words(const std::string& more = std::string()) const {
-        return program("victim") + " pidfile=" + pidfile + " log=" + log + " " + more;
-    }
-    Launch launch(const std::string& more = std::string()) const { return Launch(words(more)); }
-    Outcome start(const std::string& more = std::string()) const { return run(launch(more)); }
-    long daughter() const { return std::strtol(slurp(pidfile).c_str(), nullptr, 10); }
-    DWORD daemon() const { return static_cast<DWORD>(daemonize::status(pidfile).pid); }
-    bool logs(const std::string& part) const {
-        return eventually([&] { return contains(slurp(log), part); });
-    }
-    std::string logged(const std::string& key) const {
-        logs(key + "=");
-        return value_in(slurp(log), key);
-    }
-    Scratch dir;
-    std::string pidfile = dir / "d.pid", log = dir / "d.log";
-};
-
-void check_started(const Victim& victim, const Outcome& launcher) {
-    INFO(launcher.text());
-    REQUIRE(launcher.status == 0);
-    CHECK(is_locked(victim.pidfile));
-    const daemonize::Status status = daemonize::status(victim.pidfile);
-    INFO(status.text);
-    CHECK(status.state == State::running);
-    CHECK(status.pid != static_cast<long>(launcher.pid));
-    CHECK(alive(static_cast<DWORD>(status.pid)));
-    CHECK(slurp(victim.pidfile).size() == 11);
-    CHECK(victim.daughter() != status.pid);
-}
-
-// Non-zero, what it says, and nothing left: no process, no PID file.
-void check_failed(const Victim& victim, const Outcome& launcher, DWORD status,
-                  const std::string& says) {
-    INFO(launcher.text());
-    CHECK(launcher.status == status);
-    CHECK(contains(launcher.err, says));
-    CHECK(lines(launcher.err).size() == 1);
-    CHECK_FALSE(exists(victim.pidfile));
-    CHECK(eventually([] { return processes("victim.exe").empty(); }));
-}
-
-void stop_it(const Victim& victim) {
-    Error error;
-    const Stopped stopped = daemonize::stop(victim.pidfile, milliseconds(10000), error);
-    INFO(error.text);
-    CHECK(stopped == Stopped::ended);
-    CHECK_FALSE(exists(victim.pidfile));
-}
-
-bool send(const Victim& victim, int signum) {
-    Error error;
-    const bool sent = daemonize::send(victim.pidfile, signum, error);
-    if (!sent) MESSAGE(error.text);
-    return sent;
-}
-
-struct Job {
-    explicit Job(DWORD flags) : handle(CreateJobObjectW(nullptr, nullptr)) {
-        JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {};
-        limits.BasicLimitInformation.LimitFlags = flags;
-        SetInformationJobObject(handle, JobObjectExtendedLimitInformation, &limits, sizeof limits);
-    }
-    ~Job() { close(); }
-    Job(const Job&) = delete;
-    Job& operator=(const Job&) = delete;
-    void close() {
-        if (handle) CloseHandle(handle);
-        handle = nullptr;
-    }
-    HANDLE handle;
-};
-
-struct Sender {
-    const Victim* victim;
-    int signum, times, sent;
-};
-
-DWORD WINAPI send_often(void* argument) {
-    Sender& sender = *static_cast<Sender*>(argument);
-    for (int i = 0; i < sender.times; ++i) {
-        Error error;
-        if (daemonize::send(sender.victim->pidfile, sender.signum, error)) ++sender.sent;
-    }
-    return 0;
-}
-
-}  // namespace
+namespace inner = daemonize::detail;
 
 // ---- Start --------------------------------------------------------------------------------------
 
@@ -168,12 +75,14 @@ TEST_CASE("R4 W2 spoofed and stale switches are ignored, and gone") {
     SECURITY_ATTRIBUTES inherit = {sizeof inherit, nullptr, TRUE};
     const HANDLE section =
         CreateFileMappingW(INVALID_HANDLE_VALUE, &inherit, PAGE_READWRITE, 0, 4096, nullptr);
-    const std::string real = daemonize::detail::pure::hex(
-        static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(section)));
+    char real_text[32];
+    std::snprintf(real_text, sizeof real_text, "%llx",
+                  static_cast<unsigned long long>(reinterpret_cast<std::uintptr_t>(section)));
+    const std::string real = real_text;
     for (const std::string& value :
-         {std::string("x"), std::string("1"), std::string("1:4:0"), std::string("1:44:abc"),
-          std::string("1:ffffffffffffffff:ffffffffffffffff"), std::string("2:44:1"),
-          "1:" + real + ":0", std::string(100, '1')}) {
+         {std::string("x"), std::string("1"), std::string("4:0"), std::string("44:abc"),
+          std::string("ffffffffffffffff:ffffffffffffffff"), std::string("1:44:1"), real + ":1",
+          real + ":1x", std::string("-4:1"), std::string(100, '1')}) {
         Launch launch(program("victim") + " mode=setup");
         launch.environment = {{"DAEMONIZE_RELAUNCH", value}};
         const Outcome outcome = run(launch);
@@ -183,7 +92,7 @@ TEST_CASE("R4 W2 spoofed and stale switches are ignored, and gone") {
     }
     Victim victim;
     Launch launch = victim.launch();
-    launch.environment = {{"DAEMONIZE_RELAUNCH", "1:" + real + ":0"}};
+    launch.environment = {{"DAEMONIZE_RELAUNCH", real + ":1"}};
     check_started(victim, run(launch));
     stop_it(victim);
     CloseHandle(section);
@@ -243,9 +152,8 @@ TEST_CASE("R10 W4 a reader never sees the file torn or empty while it is rewritt
     int reads = 0, bad = 0;
     while (reads < 10000 || WaitForSingleObject(thread, 0) == WAIT_TIMEOUT) {
         const std::string text = slurp(victim.pidfile);
-        std::string why;
-        const bool whole = text.size() == 11 && text.back() == '\n' &&
-                           daemonize::detail::pure::parse_pid(text, why) != 0;
+        const bool whole =
+            text.size() == 11 && text.back() == '\n' && std::strtol(text.c_str(), nullptr, 10) > 0;
         bad += !whole;
         ++reads;
         if (reads > 1000000) break;
@@ -491,23 +399,43 @@ TEST_CASE("G5 a SignalHandler from before the start goes on in the daemon, and g
     CHECK_FALSE(exists(victim.pidfile));
 }
 
-TEST_CASE("R20 W6 console events: interrupt means SIGINT, the end of the session SIGTERM") {
+namespace {
+
+BOOL WINAPI session_of_services(DWORD, DWORD* session) {
+    *session = 0;
+    return TRUE;
+}
+BOOL WINAPI session_of_a_user(DWORD, DWORD* session) {
+    *session = 2;
+    return TRUE;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "R20 W6 console events: interrupt means SIGINT, the end of the session SIGTERM, a log-off "
+    "nothing to a service") {
     daemonize::SignalHandler signals;
     signals.start();
     for (DWORD event = CTRL_C_EVENT; event <= CTRL_BREAK_EVENT; ++event) {
-        CHECK(os::on_console_event(event));
+        CHECK(inner::on_console_event(event));
         CHECK(signals.poll() == SIGINT);
     }
-    // Told to services alone, whoever it was that logged off.
-    CHECK(os::on_console_event(CTRL_LOGOFF_EVENT));
-    CHECK(signals.poll() == daemonize::no_signal);
-    DWORD closing[] = {CTRL_CLOSE_EVENT, CTRL_SHUTDOWN_EVENT};
+    {
+        // Services, in session 0, are told of it whoever it was that logged off.
+        const faults::Fault session("ProcessIdToSessionId", session_of_services);
+        REQUIRE(session.is_there());
+        CHECK(inner::on_console_event(CTRL_LOGOFF_EVENT));
+        CHECK(signals.poll() == daemonize::no_signal);
+    }
+    const faults::Fault session("ProcessIdToSessionId", session_of_a_user);
+    DWORD closing[] = {CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT};
     for (DWORD& event : closing) {
         // Such a handler does not return while the program has time to end.
         const HANDLE thread = CreateThread(
             nullptr, 0,
             [](void* argument) -> DWORD {
-                return static_cast<DWORD>(os::on_console_event(*static_cast<DWORD*>(argument)));
+                return static_cast<DWORD>(inner::on_console_event(*static_cast<DWORD*>(argument)));
             },
             &event, 0, nullptr);
         CHECK(signals.wait_for(milliseconds(5000)) == SIGTERM);
@@ -516,7 +444,7 @@ TEST_CASE("R20 W6 console events: interrupt means SIGINT, the end of the session
         CloseHandle(thread);
     }
     signals.stop();
-    CHECK_FALSE(os::on_console_event(CTRL_C_EVENT));  // nobody's: the system's default
+    CHECK_FALSE(inner::on_console_event(CTRL_C_EVENT));  // nobody's: the system's default
 }
 
 TEST_CASE("R21 W1 in a job that does not let go the daemon starts, says so, and ends with it") {
@@ -736,13 +664,13 @@ TEST_CASE("G3 G4 waiting for a handle or a signal, whichever comes first") {
     const HANDLE input = CreateEventW(nullptr, TRUE, TRUE, nullptr);
     const std::intptr_t number = reinterpret_cast<std::intptr_t>(input);
     CHECK(signals.wait_for_input(number, milliseconds(5000)) == daemonize::no_signal);
-    CHECK(os::deliver(20));
+    CHECK(inner::deliver(20));
     CHECK(signals.wait_for_input(number, milliseconds(5000)) == 20);
     ResetEvent(input);
     CHECK(signals.wait_for_input(number, milliseconds(30)) == daemonize::no_signal);
     const HANDLE ready = reinterpret_cast<HANDLE>(signals.native_handle());
     CHECK(WaitForSingleObject(ready, 0) == WAIT_TIMEOUT);
-    os::deliver(20);
+    inner::deliver(20);
     CHECK(WaitForSingleObject(ready, 0) == WAIT_OBJECT_0);
     CHECK(signals.poll() == 20);
     CloseHandle(input);
@@ -756,32 +684,74 @@ TEST_CASE("G1 G5 6, 1 and 32 are no signals here; what stop() gave back is nobod
         CHECK((error.code == errc::unknown_signal));
     }
     CHECK(signals.start(error));
-    CHECK(os::deliver(SIGINT));
+    CHECK(inner::deliver(SIGINT));
     signals.stop();
-    CHECK_FALSE(os::deliver(SIGINT));
+    CHECK_FALSE(inner::deliver(SIGINT));
 }
 
 TEST_CASE("W7 a line that is no UTF-8 is shown all the same") {
-    CHECK(os::legible("gr\xfc\xdf") == L"gr\xfffd\xfffd");
-    CHECK(os::legible("gr\xc3\xbc") == L"gr\xfc");
-    CHECK(os::legible("").empty());
+    inner::Wide shown;
+    CHECK(inner::widen("gr\xfc\xdf", shown, 0));
+    CHECK(std::wstring(shown.get()) == L"gr\xfffd\xfffd");
+    CHECK(inner::widen("gr\xc3\xbc", shown, 0));
+    CHECK(std::wstring(shown.get()) == L"gr\xfc");
+    CHECK_FALSE(inner::widen("gr\xfc\xdf", shown));
+    CHECK(inner::widen("", shown));
+    CHECK(shown.size() == 0);
 }
 
 TEST_CASE("S4 a wait that is longer than a count of milliseconds is not endless") {
-    CHECK(os::milliseconds(daemonize::no_limit) == INFINITE);
-    CHECK(os::milliseconds(std::chrono::hours(24 * 30)) < INFINITE);
+    CHECK(inner::limit_of(inner::Deadline(daemonize::no_limit)) == INFINITE);
+    CHECK(inner::limit_of(inner::Deadline(std::chrono::hours(24 * 30))) < INFINITE);
 }
 
 TEST_CASE("E4 system errors: their number, their text in UTF-8, their meaning among std::errc") {
     SetLastError(ERROR_ACCESS_DENIED);
-    const std::error_code denied = os::last_error();
+    const std::error_code denied(-inner::last_error(), inner::native_category());
     CHECK(denied.value() == 5);
     CHECK((denied == std::errc::permission_denied));
     CHECK_FALSE(denied.message().empty());
     CHECK(denied.message().find_first_of("\r\n") == std::string::npos);
-    SetLastError(ERROR_SHARING_VIOLATION);
-    CHECK_FALSE((os::last_error() == errc::already_running));
-    CHECK(contains(os::system_error(0x20001234).message(), "536875572"));
+    SetLastError(ERROR_SUCCESS);
+    CHECK(inner::last_error() == -ERROR_GEN_FAILURE);
+    CHECK(contains(inner::native_category().message(0x20001234), "536875572"));
+}
+
+TEST_CASE("W6 exit codes of the daughter: as they are, shifted (Cygwin), from 128 on (a shell)") {
+    for (const unsigned long code : {0UL, 1UL, 0xC000013AUL, 0xFFFFFFFFUL})
+        CHECK(inner::signal_of_exit_code(code) == 2);
+    for (unsigned long code = 2; code <= 31; ++code)
+        for (const unsigned long given : {code, code << 8, code + 128})
+            CHECK(inner::signal_of_exit_code(given) == (code == 6 ? 22 : static_cast<int>(code)));
+    for (const unsigned long reload : {1UL << 8, 129UL})
+        CHECK(inner::signal_of_exit_code(reload) == 12);
+    for (const unsigned long code :
+         {32UL, 128UL, 160UL, 255UL, 259UL, 32UL << 8, 0x10000UL, 0xC0000005UL, 0xFFFFFF00UL})
+        CHECK(inner::signal_of_exit_code(code) == daemonize::no_signal);
+}
+
+TEST_CASE("R2 W1 W8 any words are quoted so that they come back as they were") {
+    const wchar_t letters[] = L"a \\\"\t%^\x65e5";
+    unsigned seed = 4711;
+    for (int round = 0; round < 3000; ++round) {
+        inner::Wide line = inner::quoted_program(inner::Wide(std::move(inner::Wide().add(L"p"))));
+        std::vector<std::wstring> given;
+        for (int i = 0; i < 4; ++i) {
+            std::wstring word;
+            for (seed = seed * 1103515245 + 12345; word.size() < (seed >> 16) % 7;)
+                word += letters[((seed = seed * 1103515245 + 12345) >> 16) % 8];
+            given.push_back(word);
+            inner::add_argument(line, word.c_str());
+        }
+        const wchar_t* at = line.get();
+        inner::Wide word;
+        REQUIRE(inner::next_word(at, word, true));
+        for (const std::wstring& wanted : given) {
+            REQUIRE(inner::next_word(at, word, false));
+            REQUIRE(std::wstring(word.get()) == wanted);
+        }
+        REQUIRE_FALSE(inner::next_word(at, word, false));
+    }
 }
 
 int main(int argc, char** argv) {
