@@ -3,6 +3,12 @@
 # Yours: CXX, CXXFLAGS, CPPFLAGS, LDFLAGS, LDLIBS, PREFIX, DESTDIR, JOBS. Ours: what stands in
 # OWN_FLAGS, so that `make CXXFLAGS=-O0` loses no warning.
 
+# make's own default is g++, which a machine with clang alone has not: the first that runs.
+ifneq ($(filter default undefined,$(origin CXX)),)
+CXX := $(firstword $(foreach name,c++ g++ clang++, \
+         $(shell $(name) --version >/dev/null 2>&1 && echo $(name))) c++)
+endif
+
 BUILD    ?= build
 CXXFLAGS ?= -O1
 STD      ?= c++11
@@ -16,8 +22,10 @@ MACHINES ?=
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast \
             -Wundef -Wmissing-declarations $(WERROR)
+# Where tests/need.sh unpacks a package that it may not install; nothing where there is none.
+UNPACKED  = $(addprefix -isystem ,$(wildcard $(BUILD)/packages/usr/include))
 # -pthread: pthread_atfork() is in a library of its own before glibc 2.34.
-OWN_FLAGS := -std=$(STD) $(WARNINGS) -I. -pthread
+OWN_FLAGS  = -std=$(STD) $(WARNINGS) -I. -pthread $(UNPACKED)
 COMPILE    = $(CXX) $(OWN_FLAGS) $(CPPFLAGS) $(CXXFLAGS)
 
 EXAMPLES := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
@@ -141,7 +149,10 @@ subject: $(BUILD)/subject
 
 # ---- The two commands ---------------------------------------------------------------------------
 
-demo: $(BUILD)/ticker
+# Whether there is a compiler is asked first: what make says of a missing one helps nobody.
+demo:
+	@sh tests/need.sh compiler '$(COMPILE)'
+	@$(MAKE) --no-print-directory $(BUILD)/ticker
 	@sh examples/demo.sh $(BUILD)/ticker
 
 suite: $(BUILD)/suite $(EXAMPLES) $(PRELOADS) $(ATTACKS) \
@@ -149,7 +160,8 @@ suite: $(BUILD)/suite $(EXAMPLES) $(PRELOADS) $(ATTACKS) \
 
 # A make of its own after the headers were looked for: which programs can be built depends on them.
 test:
-	@sh tests/need.sh doctest '$(COMPILE)'
+	@sh tests/need.sh compiler '$(COMPILE)'
+	@sh tests/need.sh doctest '$(COMPILE)' '$(BUILD)/packages'
 	@sh tests/need.sh libseccomp '$(COMPILE)'
 	@$(MAKE) --no-print-directory -j $(JOBS) suite
 	@sh tests/run.sh '$(BUILD)' '$(JOBS)' '$(TESTS)'
@@ -300,7 +312,8 @@ cross:
 
 # The runner is of this machine, the programs are not.
 foreign:
-	@sh tests/need.sh doctest '$(COMPILE)'
+	@sh tests/need.sh compiler '$(COMPILE)'
+	@sh tests/need.sh doctest '$(COMPILE)' '$(BUILD)/packages'
 	@$(MAKE) --no-print-directory -j $(JOBS) suite
 	@MACHINES='$(MACHINES)' sh tests/foreign/run.sh '$(BUILD)' '$(JOBS)' '$(TESTS)' \
 	    '$(MAKE) --no-print-directory' '$(COMPILE)'

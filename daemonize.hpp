@@ -168,13 +168,23 @@
 #include <utility>       // pair
 #include <vector>        // lists among the options
 
+// C++17: with external linkage, so that a module can export it.
+#if defined(__cpp_inline_variables)
+#define DAEMONIZE_CONSTANT inline constexpr
+#else
+#define DAEMONIZE_CONSTANT constexpr
+#endif
+#pragma push_macro("Status")  // X11 defines it as int: its headers may come before this one
+#undef Status
+
 // >>api -------------------------------------------------------------------------------------------
 namespace daemonize {
 
 // ---- Values -------------------------------------------------------------------------------------
 
-using Duration = std::chrono::milliseconds;       // a time limit; a negative one counts as zero
-constexpr Duration no_limit = (Duration::max)();  // wait without a limit; (max): it may be a macro
+using Duration = std::chrono::milliseconds;  // a time limit; a negative one counts as zero
+// Wait without a limit. (max): it may be a macro.
+DAEMONIZE_CONSTANT Duration no_limit = (Duration::max)();
 
 enum class Role {
     launcher,    // the process that the user started; the daemon is another one
@@ -338,8 +348,8 @@ private:
 
 // ---- Signals ------------------------------------------------------------------------------------
 
-constexpr int no_signal = 0;     // what a wait returns when its time is over
-extern const int signal_reload;  // SIGHUP; 12 on Windows, which has no SIGHUP
+DAEMONIZE_CONSTANT int no_signal = 0;  // what a wait returns when its time is over
+extern const int signal_reload;        // SIGHUP; 12 on Windows, which has no SIGHUP
 
 enum SignalAction {
     report_signal,     // wait(), wait_for() and poll() return its number
@@ -640,10 +650,14 @@ template <>
 struct is_error_code_enum<daemonize::errc> : true_type {};
 }  // namespace std
 
+#pragma pop_macro("Status")
+#undef DAEMONIZE_CONSTANT
 #endif  // DAEMONIZE_HPP: end of the declarations
 // >>implementation --------------------------------------------------------------------------------
 #if defined(DAEMONIZE_IMPLEMENTATION) && !defined(DAEMONIZE_IMPLEMENTED)
 #define DAEMONIZE_IMPLEMENTED
+#pragma push_macro("Status")
+#undef Status
 
 #include <atomic>  // what an asynchronous handler may touch
 #include <cerrno>
@@ -2498,7 +2512,7 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
     ssize_t written = -1;
     struct rlimit limit;  // beyond it a write is a SIGXFSZ, which would end the process
     errno = EFBIG;
-    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= sizeof text)
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= static_cast<rlim_t>(sizeof text))
         do written = ::pwrite(fd, text, static_cast<std::size_t>(size), 0);
         while (written < 0 && errno == EINTR);
     if (written >= 0 && written != size) errno = ENOSPC;
@@ -6814,7 +6828,9 @@ DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder&
     if (require_holder("cannot stop the daemon of", path.c_str(), holder, fault))
         return stop_holder(path.c_str(), holder, order, fault);
     if (fault.code != static_cast<int>(errc::not_running)) return Stopped::failed;
-    const bool is_daemons = holder.verdict == Verdict::dead && holder.view.number;
+    // Empty: where the directory did not let the daemon remove its file.
+    const bool is_daemons = holder.verdict == Verdict::empty ||
+                            (holder.verdict == Verdict::dead && holder.view.number);
     const Fault unknown = fault;
     if (is_daemons && !clear_leftover(path.c_str(), holder, fault)) return Stopped::failed;
     fault = unknown;
@@ -8274,6 +8290,7 @@ Duration watchdog_interval() noexcept { return detail::manager_watchdog(); }
 #undef DAEMONIZE_KINFO
 #undef DAEMONIZE_UNDER_TSAN
 #undef DAEMONIZE_WINDOWS
+#pragma pop_macro("Status")
 #endif  // DAEMONIZE_IMPLEMENTATION
 
 // CHANGELOG

@@ -1,15 +1,22 @@
 // daemon: runs any program as a daemon, with the options of FreeBSD's daemon(8).
 //
-//     daemon [options] command [arguments ...]
+//     daemon [options] command [arguments ...]; daemon --help lists them
 //
-// Beyond the original: the shell that typed it is told if the command cannot be run; a command that
-// keeps ending soon after its start is restarted at growing intervals, up to five minutes.
-// Exit status: 2 usage or a PID file, 3 already running, 4 to 6 a bad -s, -l, -m, 7 the output
-// file, 127 the command cannot be run, 1 anything else that keeps it from starting.
+// Beyond the original: the shell that typed it is told if the user is unknown or the command cannot
+// be run; a command that keeps ending soon after its start is restarted at growing intervals, up to
+// five minutes; -C implies -r and goes beyond 128; -o and -p name files of the present directory
+// also with -c; -M is exact, whatever the umask; --help prints on standard output; the command's
+// standard error stays one without -o and -S; the supervisor ends with the command's status.
+// Without a twin here: login classes, and the mark that keeps FreeBSD from killing the supervisor
+// when memory is short.
+//
+// Exit status: 2 a PID file, 3 already running, 4 to 6 a bad -s, -l, number, 7 the output file, 127
+// the command cannot be run, 1 anything else that keeps it from starting.
 #define DAEMONIZE_IMPLEMENTATION
 #include "daemonize.hpp"
 
 #include <fcntl.h>
+#include <getopt.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -42,7 +49,8 @@ struct Settings {
     bool to_root = false, to_null = false, rotates = false, restarts = false, to_syslog = false;
     std::string child_pidfile, supervisor_pidfile, title, user, output;
     std::string tag = "daemon";
-    int mask = 3, priority = LOG_NOTICE, facility = LOG_DAEMON;
+    int priority = LOG_NOTICE, facility = LOG_DAEMON;
+    long mask = 3, output_mode = -1;             // -1: 0600, less the umask
     long restart_delay = 1, restart_count = -1;  // -1: as often as needed
     std::vector<std::string> command;
 
@@ -56,76 +64,112 @@ Settings settings;
 
 // ---- Command line -------------------------------------------------------------------------------
 
-const char* const usage =
-    "usage: daemon [-cfHrS] [-p child_pidfile] [-P supervisor_pidfile] [-t title] [-u user]\n"
-    "              [-o output_file] [-m output_mask] [-s priority] [-l facility] [-T tag]\n"
-    "              [-R restart_delay] [-C restart_count] command [arguments ...]";
+using S = Settings;
+const struct {
+    char letter;
+    const char *word, *argument, *help;
+    bool S::*flag;         // becomes true
+    std::string S::*text;  // becomes the argument
+} options[] = {
+    {'c', "change-dir", nullptr, "run in the root directory", &S::to_root, nullptr},
+    {'f', "close-fds", nullptr, "standard streams to /dev/null", &S::to_null, nullptr},
+    {'p', "child-pidfile", "file", "the command's PID, locked", nullptr, &S::child_pidfile},
+    {'P', "supervisor-pidfile", "file", "the supervisor's, too", nullptr, &S::supervisor_pidfile},
+    {'r', "restart", nullptr, "run the command again when it ends", &S::restarts, nullptr},
+    {'R', "restart-delay", "sec", "as -r, after so long (1)", &S::restarts, nullptr},
+    {'C', "restart-count", "times", "as -r, so often at most", &S::restarts, nullptr},
+    {'o', "output-file", "file", "append the output to it", nullptr, &S::output},
+    {'M', "output-file-mode", "mode", "create it with this mode (600)", nullptr, nullptr},
+    {'m', "output-mask", "mask", "collect 1: stdout, 2: stderr, 3: both", nullptr, nullptr},
+    {'H', "sighup", nullptr, "reopen it on SIGHUP, after a rotation", &S::rotates, nullptr},
+    {'S', "syslog", nullptr, "send the output to syslog", &S::to_syslog, nullptr},
+    {'s', "syslog-priority", "name", "as -S, with it (notice)", &S::to_syslog, nullptr},
+    {'l', "syslog-facility", "name", "as -S, to it (daemon)", &S::to_syslog, nullptr},
+    {'T', "syslog-tag", "tag", "as -S, tagged (daemon)", &S::to_syslog, &S::tag},
+    {'t', "title", "title", "what ps shows of the supervisor", nullptr, &S::title},
+    {'u', "user", "name", "run the command as this user", nullptr, &S::user},
+    {'h', "help", nullptr, "print this", nullptr, nullptr},
+};
 
 [[noreturn]] void refuse(int status, const std::string& text) {
-    std::fprintf(stderr, "%s%s\n", text == usage ? "" : "daemon: ", text.c_str());
+    std::fprintf(stderr, "daemon: %s\n", text.c_str());
     std::exit(status);
 }
 
-int named(const CODE* table, const char* name, int status) {
+[[noreturn]] void usage(int status) {
+    std::fprintf(status ? stderr : stdout, "usage: daemon [options] command [arguments ...]%s\n",
+                 status ? "; daemon --help lists them" : "");
+    for (const auto& one : options)
+        if (!status)
+            std::printf("  -%c, --%-18s %-6s %s\n", one.letter, one.word,
+                        one.argument != nullptr ? one.argument : "", one.help);
+    std::exit(status);
+}
+
+int named(const CODE* table, int status, const char* what) {
     for (; table->c_name != nullptr; ++table)
-        if (std::strcmp(table->c_name, name) == 0) return table->c_val;
-    refuse(status, std::string("unknown name '") + name + "'");
+        if (std::strcmp(table->c_name, optarg) == 0) return table->c_val;
+    refuse(status, std::string("unrecognized syslog ") + what + ": '" + optarg + "'");
 }
 
-long number(const char* text, long least, long most, int status) {
-    char* end = nullptr;
-    const long value = std::strtol(text, &end, 10);
-    if (*text == '\0' || *end != '\0' || value < least || value > most)
-        refuse(status, "'" + std::string(text) + "' is no number from " + std::to_string(least) +
-                           " to " + std::to_string(most));
-    return value;
+long number(int base, long least, long most, const char* what) {
+    char *end = nullptr, range[64];
+    const long value = std::strtol(optarg, &end, base);
+    if (*optarg != '\0' && *end == '\0' && value >= least && value <= most) return value;
+    std::snprintf(range, sizeof range, base == 8 ? "%lo to %lo" : "%ld to %ld", least, most);
+    refuse(6, std::string(what) + ": '" + optarg + "' is not " + range);
 }
 
-const struct {
-    int letter;
-    bool Settings::*flag;
-} flags[] = {{'c', &Settings::to_root},   {'f', &Settings::to_null},   {'H', &Settings::rotates},
-             {'r', &Settings::restarts},  {'R', &Settings::restarts},  {'C', &Settings::restarts},
-             {'S', &Settings::to_syslog}, {'s', &Settings::to_syslog}, {'l', &Settings::to_syslog},
-             {'T', &Settings::to_syslog}};
-const struct {
-    int letter;
-    std::string Settings::*text;
-} texts[] = {{'p', &Settings::child_pidfile}, {'P', &Settings::supervisor_pidfile},
-             {'o', &Settings::output},        {'t', &Settings::title},
-             {'u', &Settings::user},          {'T', &Settings::tag}};
+void take_option(int letter) {
+    S& s = settings;
+    for (const auto& one : options) {
+        if (one.letter == letter && one.flag != nullptr) s.*one.flag = true;
+        if (one.letter == letter && one.text != nullptr) s.*one.text = optarg;
+    }
+    if (letter == 'm') s.mask = number(10, 0, 3, "unrecognized listening mask");
+    if (letter == 'M') s.output_mode = number(8, 0, 0777, "invalid output file mode");
+    if (letter == 'R') s.restart_delay = number(10, 1, 31536000, "invalid restart delay");
+    if (letter == 'C') s.restart_count = number(10, 0, 1000000, "invalid restart count");
+    if (letter == 's') s.priority = named(prioritynames, 4, "priority");
+    if (letter == 'l') s.facility = named(facilitynames, 5, "facility");
+    if (letter == 'h') usage(0);
+    if (letter == '?') usage(1);
+}
+
+// What ps shows. The words of the command line stand one behind the other and are ours to write.
+char* title_room = nullptr;
+std::size_t title_size = 0;
+
+void show_title(pid_t child) {
+    const std::string name = "daemon: " + settings.title, pid = "[" + std::to_string(child) + "]";
+    std::memset(title_room, 0, title_size);
+    (name.size() + pid.size() <= title_size ? name + pid : name).copy(title_room, title_size);
+}
 
 void parse(int argc, char** argv) {
-    Settings& s = settings;
-    // '+': what follows the command is the command's own, also with GNU's getopt().
-    for (int letter; (letter = getopt(argc, argv, "+cfHrSp:P:R:C:o:m:l:s:T:t:u:")) != -1;) {
-        if (letter == '?') refuse(2, usage);
-        for (const auto& one : flags)
-            if (one.letter == letter) s.*one.flag = true;
-        for (const auto& one : texts)
-            if (one.letter == letter) s.*one.text = optarg;
-        if (letter == 'm') s.mask = static_cast<int>(number(optarg, 0, 3, 6));
-        if (letter == 'R') s.restart_delay = number(optarg, 1, 31536000, 2);
-        if (letter == 'C') s.restart_count = number(optarg, 0, 1000000, 2);
-        if (letter == 's') s.priority = named(prioritynames, optarg, 4);
-        if (letter == 'l') s.facility = named(facilitynames, optarg, 5);
+    S& s = settings;
+    std::string letters = "+";  // what follows the command is the command's own, also with GNU's
+    std::vector<option> words = {{"output_file_mode", required_argument, nullptr, 'M'}};
+    for (const auto& one : options) {
+        letters += std::string(1, one.letter) + (one.argument != nullptr ? ":" : "");
+        words.push_back({one.word, one.argument != nullptr, nullptr, one.letter});
     }
+    words.push_back({nullptr, 0, nullptr, 0});
+    int letter;
+    while ((letter = getopt_long(argc, argv, letters.c_str(), words.data(), nullptr)) != -1)
+        take_option(letter);
     s.command.assign(argv + optind, argv + argc);
-    if (s.command.empty()) refuse(2, usage);
+    if (s.command.empty()) usage(1);
+    if (s.title.empty()) s.title = s.command[0];
+    title_room = argv[0];
+    title_size = static_cast<std::size_t>(argv[argc - 1] + std::strlen(argv[argc - 1]) - argv[0]);
+    if (!s.user.empty() && getpwnam(s.user.c_str()) == nullptr)
+        refuse(1, "unknown user: " + s.user);
     for (std::string* path : {&s.child_pidfile, &s.output}) {  // meant from here, not from -c
         char here[4096];
         if (!path->empty() && (*path)[0] != '/' && getcwd(here, sizeof here) != nullptr)
             *path = std::string(here) + "/" + *path;
     }
-}
-
-// What ps shows. The words of the command line stand one behind the other and are ours to write.
-void set_title(int argc, char** argv) {
-    if (settings.title.empty()) return;
-    const char* const end = argv[argc - 1] + std::strlen(argv[argc - 1]);
-    const std::size_t room = static_cast<std::size_t>(end - argv[0]);
-    std::memset(argv[0], 0, room);
-    settings.title.copy(argv[0], room - 1);
 }
 
 // ---- The command --------------------------------------------------------------------------------
@@ -192,24 +236,27 @@ void remove_child_pidfile() {
 
 // ---- The supervisor -----------------------------------------------------------------------------
 
-// As daemon(8) does, with 0600; what it leads to is looked at when it is opened.
+// With 0600 or -M; what it leads to is looked at when it is opened.
 bool make_output() {
     const int how = O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC;
     int fd = open(settings.output.c_str(), how | O_CREAT | O_EXCL, 0600);
-    if (fd < 0 && errno == EEXIST) fd = open(settings.output.c_str(), how);
-    return fd >= 0 && close(fd) == 0;
+    const bool made = fd >= 0;
+    if (!made && errno == EEXIST) fd = open(settings.output.c_str(), how);
+    const long mode = made ? settings.output_mode : -1;
+    return fd >= 0 && (mode < 0 || fchmod(fd, static_cast<mode_t>(mode)) == 0) && close(fd) == 0;
 }
 
 class Supervisor {
 public:
-    Supervisor(DaemonContext& daemon, daemonize::SignalHandler& signals)
-        : daemon_(daemon), signals_(signals) {}
+    Supervisor(DaemonContext& daemon, daemonize::SignalHandler& signals,
+               const daemonize::PidFile& child_pidfile)
+        : daemon_(daemon), signals_(signals), child_pidfile_(child_pidfile) {}
 
     int run() {
         signals_.on(SIGCHLD, [](int) {});  // wakes the loops below, which ask waitpid()
         signals_.reload = [this](int) {
             daemonize::Error error;
-            if (!settings.rotates) return;
+            if (!settings.rotates || settings.output.empty()) return;
             make_output();
             if (!daemon_.reopen_streams(error)) emit("daemon: " + error.text + "\n");
         };
@@ -221,6 +268,10 @@ public:
             if (ending_ || !settings.restarts || restarts == settings.restart_count) return code;
             if (Clock::now() - began >= steady_run)
                 delay = std::chrono::seconds(settings.restart_delay);
+            // Whoever reads the file in the pause shall not signal a number that is nobody's.
+            if (child_pidfile_.is_held() &&
+                ftruncate(static_cast<int>(child_pidfile_.native_handle()), 0) != 0)
+                emit("daemon: cannot empty '" + child_pidfile_.path() + "'\n");
             if (signals_.wait_for(delay) != daemonize::no_signal) return 0;
             delay = std::max(delay, std::min(delay * 2, longest_delay));
         }
@@ -237,6 +288,7 @@ private:
         if (child == 0) be_command(output[1], verdict[1]);
         close(verdict[1]);
         if (output[1] >= 0) close(output[1]);
+        show_title(child);
         const std::string text = read_verdict(verdict[0]);
         close(verdict[0]);
         int code = text.empty() ? 0 : attend(child, -1);
@@ -264,14 +316,10 @@ private:
 
     // The end of file comes with the exec; before it, the reason why there was none.
     static std::string read_verdict(int fd) {
-        std::string text;
-        char piece[256];
-        for (;;) {
-            const ssize_t n = read(fd, piece, sizeof piece);
-            if (n < 0 && errno == EINTR) continue;
-            if (n <= 0) return text;
-            text.append(piece, static_cast<std::size_t>(n));
-        }
+        char piece[4096];
+        ssize_t n;
+        while ((n = read(fd, piece, sizeof piece)) < 0 && errno == EINTR) continue;
+        return std::string(piece, n > 0 ? static_cast<std::size_t>(n) : 0);
     }
 
     int attend(pid_t child, int output) {
@@ -325,6 +373,7 @@ private:
 
     DaemonContext& daemon_;
     daemonize::SignalHandler& signals_;
+    const daemonize::PidFile& child_pidfile_;
     std::string line_;
     bool ending_ = false, is_ready_ = false;
 };
@@ -333,20 +382,23 @@ int status_of(const daemonize::Error& error) {
     return error.code == errc::already_running || error.code == errc::unproven_holder ? 3 : 2;
 }
 
+// The words of daemon(8). The file of another supervisor's child is locked by one process and names
+// another, which proves no holder; during the pause of a restart it names none.
+std::string reason(const daemonize::Error& error, const daemonize::PidFile& file) {
+    daemonize::Error unread;
+    const long pid = file.read(unread);
+    if (status_of(error) != 3) return error.text;
+    return "process already running" + (pid > 0 ? ", pid: " + std::to_string(pid) : "");
+}
+
 int supervise(DaemonContext& daemon) {
-    daemonize::PidFile child_pidfile(settings.child_pidfile);
-    daemonize::Error error, unread;
-    if (!settings.child_pidfile.empty() && !child_pidfile.acquire(Duration(0), error)) {
-        // Another supervisor's file is locked by it and names its child: no proven holder.
-        const std::string child = std::to_string(child_pidfile.read(unread));
-        if (error.code == errc::unproven_holder)
-            error.text =
-                "cannot lock '" + child_pidfile.path() + "': already running as process " + child;
-        daemon.fail(error.text, status_of(error));
-    }
-    if (settings.to_syslog) openlog(settings.tag.c_str(), LOG_NDELAY, settings.facility);
+    daemonize::PidFile child_pidfile(settings.child_pidfile, 0600);
+    daemonize::Error error;
+    if (!settings.child_pidfile.empty() && !child_pidfile.acquire(Duration(0), error))
+        daemon.fail(reason(error, child_pidfile), status_of(error));
+    if (settings.to_syslog) openlog(settings.tag.c_str(), LOG_PID | LOG_NDELAY, settings.facility);
     daemonize::SignalHandler signals(daemon);
-    const int code = Supervisor(daemon, signals).run();
+    const int code = Supervisor(daemon, signals, child_pidfile).run();
     remove_child_pidfile();
     return code;
 }
@@ -355,12 +407,12 @@ int supervise(DaemonContext& daemon) {
 
 int main(int argc, char** argv) {
     parse(argc, argv);
-    set_title(argc, argv);
     const mode_t mask = umask(022);
     umask(mask);
     DaemonContext context;
     context.program_name = "daemon";
     context.pidfile = settings.supervisor_pidfile;
+    context.pidfile_mode = 0600;
     context.detach_process = daemonize::Detach::yes;
     context.working_directory = settings.to_root ? "/" : ".";
     context.umask = static_cast<int>(mask);
@@ -373,9 +425,9 @@ int main(int argc, char** argv) {
 
     // What open() would refuse with 1 and daemon(8) has statuses for.
     daemonize::Error error;
-    daemonize::PidFile trial(settings.supervisor_pidfile);
+    daemonize::PidFile trial(settings.supervisor_pidfile, 0600);
     if (!settings.supervisor_pidfile.empty() && !trial.acquire(Duration(0), error))
-        refuse(status_of(error), error.text);
+        refuse(status_of(error), reason(error, trial));
     trial.release();
     if (!settings.output.empty() && !make_output())
         refuse(7, "cannot open '" + settings.output + "': " + std::strerror(errno));

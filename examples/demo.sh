@@ -19,7 +19,7 @@ trap 'exit 130' INT TERM HUP
 
 runs_here() {
     if [ -e /proc/self/cmdline ]; then
-        tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF "$pidfile"
+        { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null | grep -qF "$pidfile"
     else
         ps -o args= -p "$1" | grep -qF "$pidfile"
     fi
@@ -84,7 +84,8 @@ if [ -e /proc/self/stat ]; then
         for fd in "/proc/$pid/fd"/*; do
             say "descriptor ${fd##*/} -> $(readlink "$fd")"
             case $(readlink "$fd") in
-            /dev/null | "$log" | "$pidfile" | pipe:* | anon_inode:* | socket:*) ;;
+            # The directory of the PID file: it is removed from there whatever becomes of the path.
+            /dev/null | "$log" | "$pidfile" | "$dir" | pipe:* | anon_inode:* | socket:*) ;;
             *) fail 'that one is not its own' ;;
             esac
         done

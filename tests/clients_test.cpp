@@ -3,6 +3,7 @@
 // in namespaces, with configurations of the test's own; a client that is not installed is a SKIP.
 #include "support/loopback.hpp"
 #include "support/machine.hpp"
+#include "support/terminal.hpp"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -562,6 +563,7 @@ TEST_CASE("Client: `ssh host start` of what fails: its status and its line come 
 }
 
 TEST_CASE("Client: `ssh -tt host start`: the terminal goes, the daemon stays") {
+    NEEDS_TERMINAL();
     NEEDS_SSH();
     const Daemon daemon;
     const Outcome launcher = ssh.does(join(daemon.words("start")), {"-tt"});

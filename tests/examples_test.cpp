@@ -317,6 +317,11 @@ struct Daemon8 {
                 log = dir / "log";
 };
 
+int mode_of(const std::string& path) {
+    struct stat st;
+    return stat(path.c_str(), &st) == 0 ? static_cast<int>(st.st_mode & 07777) : -1;
+}
+
 // Says its number, and lives on.
 Strings sleeper(const Daemon8& daemon) {
     return {"sh", "-c", "echo $$ >" + (daemon.dir / "self") + "; exec sleep 300"};
@@ -385,15 +390,38 @@ TEST_CASE("Examples: daemon: a command that cannot be run is told, with status 1
 
 TEST_CASE("Examples: daemon: wrong options and their statuses") {
     const Daemon8 daemon;
-    CHECK(daemon.start({}).status == 2);
-    CHECK(daemon.start({"-x", "true"}).status == 2);
-    CHECK(daemon.start({"-R", "0", "true"}).status == 2);
-    CHECK(daemon.start({"-s", "loud", "true"}).status == 4);
-    CHECK(daemon.start({"-l", "nowhere", "true"}).status == 5);
-    CHECK(daemon.start({"-m", "4", "true"}).status == 6);
-    const Outcome usage = daemon.start({});
-    CHECK(usage.err.find("usage: daemon") == 0);
-    CHECK(usage.out == "");
+    for (const Strings& words : {Strings{}, Strings{"-x", "true"}, Strings{"--no-such", "true"},
+                                 Strings{"--restart-delay"}, Strings{"--output"}}) {
+        const Outcome said = daemon.start(words);
+        INFO(said.text());
+        CHECK(said.status == 1);
+        CHECK(contains(said.err, "usage: daemon"));
+        CHECK(lines(said.err).size() == (words.empty() ? 1 : 2));  // getopt() names what is wrong
+        CHECK(said.out == "");
+    }
+    const struct {
+        Strings words;
+        int status;
+        const char* text;
+    } wrong[] = {
+        {{"-s", "loud"}, 4, "unrecognized syslog priority: 'loud'"},
+        {{"-l", "nowhere"}, 5, "unrecognized syslog facility: 'nowhere'"},
+        {{"-m", "4"}, 6, "unrecognized listening mask: '4'"},
+        {{"-m", ""}, 6, "unrecognized listening mask: ''"},
+        {{"-M", "8"}, 6, "invalid output file mode: '8'"},
+        {{"-M", "1777"}, 6, "invalid output file mode: '1777'"},
+        {{"-R", "0"}, 6, "invalid restart delay: '0'"},
+        {{"-R", "1s"}, 6, "invalid restart delay: '1s'"},
+        {{"-R", "31536001"}, 6, "invalid restart delay: '31536001'"},
+        {{"-C", "-1"}, 6, "invalid restart count: '-1'"},
+    };
+    for (const auto& one : wrong) {
+        const Outcome said = daemon.start(one.words + Strings{"true"});
+        INFO(said.text());
+        CHECK(said.status == one.status);
+        CHECK(said.err.find(std::string("daemon: ") + one.text) == 0);
+        CHECK(lines(said.err).size() == 1);
+    }
     for (const char* option : {"-p", "-P", "-o"}) {
         const Outcome said = daemon.start({option, "/no/such/directory/file", "true"});
         INFO(said.text());
@@ -402,6 +430,54 @@ TEST_CASE("Examples: daemon: wrong options and their statuses") {
         CHECK(contains(said.err, "'/no/such/directory/file'"));
     }
     CHECK(daemon.start({"-o", daemon.dir.path(), "true"}).status == 7);
+}
+
+TEST_CASE("Examples: daemon -h and --help list every option, on standard output, with 0") {
+    const Daemon8 daemon;
+    const Outcome said = daemon.start({"-h"});
+    INFO(said.text());
+    CHECK(said.status == 0);
+    CHECK(said.err == "");
+    CHECK(said.out.find("usage: daemon") == 0);
+    for (const char* option :
+         {"-c, --change-dir", "-f, --close-fds", "-H, --sighup", "-S, --syslog",
+          "-o, --output-file ", "-M, --output-file-mode", "-m, --output-mask",
+          "-p, --child-pidfile", "-P, --supervisor-pidfile", "-r, --restart ",
+          "-R, --restart-delay", "-C, --restart-count", "-t, --title", "-u, --user",
+          "-s, --syslog-priority", "-l, --syslog-facility", "-T, --syslog-tag", "-h, --help"})
+        CHECK(contains(said.out, std::string("  ") + option));
+    CHECK(daemon.start({"--help"}).out == said.out);
+    CHECK(daemon.start({"-f", "--help", "true"}).out == said.out);
+    CHECK(lines(said.out).size() == 19);
+    // Behind the command it is the command's own.
+    const Outcome own = daemon.start({"sh", "-c", "echo $0", "--help"});
+    CHECK(own.status == 0);
+    CHECK_FALSE(contains(own.out, "usage"));
+}
+
+TEST_CASE("Examples: daemon: the long forms of the options") {
+    const Daemon8 daemon;
+    daemon.starts({"--change-dir", "--close-fds", "--sighup", "--child-pidfile", "child.pid",
+                   "--supervisor-pidfile=super.pid", "--output-file", "log", "--output-mask=1",
+                   "--output-file-mode", "640", "--restart", "--restart-delay=2", "--restart-count",
+                   "5", "--title=long", "sh", "-c", "pwd; echo no >&2; exec sleep 300"});
+    const pid_t child = daemon.child(), supervisor = pid_in(daemon.supervisor_file);
+    REQUIRE(child > 1);
+    CHECK(daemon.says("/\n"));
+    CHECK(slurp(daemon.log) == "/\n");
+    CHECK(mode_of(daemon.log) == 0640);
+    CHECK(command_line(supervisor) == "daemon: long[" + std::to_string(child) + "]");
+    const Clock::time_point killed = Clock::now();
+    send_signal(child, SIGKILL);
+    CHECK(daemon.child(child) > 1);
+    CHECK(Clock::now() - killed >= Millis(2000));
+
+    for (const Strings& wrong :
+         {Strings{"--syslog-priority", "loud"}, Strings{"--syslog-facility=nowhere"},
+          Strings{"--syslog", "--syslog-tag", "x", "--user=no-such-user"}}) {
+        const int status = daemon.start(wrong + Strings{"true"}).status;
+        CHECK(status == (wrong.size() == 2 ? 4 : wrong.size() == 1 ? 5 : 1));
+    }
 }
 
 TEST_CASE("Examples: daemon -p: the child's PID file, locked; a second one is refused with 3") {
@@ -416,8 +492,9 @@ TEST_CASE("Examples: daemon -p: the child's PID file, locked; a second one is re
     const Outcome again = daemon.start({"-f", "-p", daemon.child_file, "sleep", "301"});
     INFO(again.text());
     CHECK(again.status == 3);
-    CHECK(contains(again.err, "already running as process " + std::to_string(child)));
+    CHECK(again.err == "daemon: process already running, pid: " + std::to_string(child) + "\n");
     CHECK(pid_in(daemon.child_file) == child);
+    CHECK(mode_of(daemon.child_file) == 0600);
 
     send_signal(child, SIGTERM);  // no -r: the supervisor ends with it
     CHECK(ended(supervisor) == 128 + SIGTERM);
@@ -434,8 +511,15 @@ TEST_CASE("Examples: daemon -P: the supervisor's PID file; SIGTERM to it ends bo
     CHECK(facts(child).parent == supervisor);
     const Outcome again = daemon.start(files + Strings{"sleep", "301"});
     CHECK(again.status == 3);
-    CHECK(again.err == "daemon: cannot lock '" + daemon.supervisor_file +
-                           "': already running as process " + std::to_string(supervisor) + "\n");
+    const std::string text =
+        "daemon: process already running, pid: " + std::to_string(supervisor) + "\n";
+    CHECK(again.err == text);
+    const Outcome other = daemon.start({"-f", "-p", daemon.supervisor_file, "sleep", "302"});
+    CHECK(other.status == 3);
+    CHECK(other.err == text);
+    CHECK(mode_of(daemon.supervisor_file) == 0600);
+    CHECK(mode_of(daemon.child_file) == 0600);
+    CHECK(daemon.child() == child);
     send_signal(supervisor, SIGTERM);
     CHECK(ended(supervisor) >= 0);
     CHECK_FALSE(alive(child));
@@ -458,6 +542,34 @@ TEST_CASE("Examples: daemon -r: a child that is killed comes back, with the file
     CHECK(facts(second).parent == supervisor);
     CHECK(is_locked(daemon.child_file));
     CHECK(pid_in(daemon.supervisor_file) == supervisor);
+}
+
+TEST_CASE("Examples: daemon -p -R: in the pause of a restart the child's PID file is empty") {
+    const Daemon8 daemon;
+    daemon.starts({"-f", "-R", "3600", "-P", daemon.supervisor_file, "-p", daemon.child_file,
+                   "sleep", "300"});
+    const pid_t child = daemon.child(), supervisor = pid_in(daemon.supervisor_file);
+    REQUIRE(child > 1);
+    send_signal(child, SIGKILL);
+    REQUIRE(gone(child));
+    CHECK(eventually([&] { return slurp(daemon.child_file).empty(); }));
+    CHECK(exists(daemon.child_file));
+    CHECK(is_locked(daemon.child_file));
+    const Outcome again = daemon.start({"-f", "-p", daemon.child_file, "sleep", "301"});
+    INFO(again.text());
+    CHECK(again.status == 3);  // though there is nobody to name
+    CHECK(again.err == "daemon: process already running\n");
+    send_signal(supervisor, SIGTERM);  // a pause can be ended
+    CHECK(ended(supervisor) == 0);
+    CHECK_FALSE(exists(daemon.child_file));
+    CHECK_FALSE(exists(daemon.supervisor_file));
+}
+
+TEST_CASE("Examples: daemon -C 0: the command runs once") {
+    const Daemon8 daemon;
+    daemon.starts({"-f", "-r", "-C", "0", "-o", daemon.log, "echo", "once"});
+    REQUIRE(eventually([] { return descendants().empty(); }));
+    CHECK(slurp(daemon.log) == "once\n");
 }
 
 TEST_CASE("Examples: daemon -r: the delay of a crash loop grows; -C: so many restarts") {
@@ -500,12 +612,57 @@ TEST_CASE("Examples: daemon -o collects the output, -m chooses, -H goes on in a 
     REQUIRE(rename(daemon.log.c_str(), (daemon.log + ".1").c_str()) == 0);
     send_signal(pid_in(daemon.supervisor_file), SIGHUP);
     CHECK(eventually([&] { return exists(daemon.log); }));
-    struct stat made;
-    CHECK((stat(daemon.log.c_str(), &made) == 0 && (made.st_mode & 0777) == 0600));
-    CHECK((stat((daemon.log + ".1").c_str(), &made) == 0 && (made.st_mode & 0777) == 0600));
+    CHECK(mode_of(daemon.log) == 0600);
+    CHECK(mode_of(daemon.log + ".1") == 0600);
     write_all(feed, "two\n");
     CHECK(daemon.says("two\n"));
     CHECK(slurp(daemon.log + ".1") == "one\n");
+}
+
+TEST_CASE("Examples: daemon -M: the mode of an output file that is new, also after -H") {
+    const Daemon8 daemon;
+    for (const char* word : {"--output-file-mode", "--output_file_mode", "-M"}) {
+        const std::string file = daemon.dir / word;
+        Launch launch = daemon.launch({"-f", "-o", file, word, "664", "true"});
+        launch.before_exec = [] { umask(077); };
+        CHECK(run(launch).status == 0);
+        CHECK(mode_of(file) == 0664);
+    }
+    const std::string there = daemon.dir.file("there", "");
+    REQUIRE(chmod(there.c_str(), 0640) == 0);
+    daemon.starts({"-f", "-o", there, "-M", "600", "true"});
+    CHECK(mode_of(there) == 0640);
+
+    daemon.starts(
+        {"-f", "-H", "-M", "0644", "-P", daemon.supervisor_file, "-o", daemon.log, "sleep", "300"});
+    CHECK(mode_of(daemon.log) == 0644);
+    REQUIRE(rename(daemon.log.c_str(), (daemon.log + ".1").c_str()) == 0);
+    send_signal(pid_in(daemon.supervisor_file), SIGHUP);
+    CHECK(eventually([&] { return mode_of(daemon.log) == 0644; }));
+}
+
+TEST_CASE("Examples: daemon -H in the pause of a restart; without -o SIGHUP does nothing") {
+    const Daemon8 daemon;
+    daemon.starts({"-f", "-H", "-R", "3600", "-P", daemon.supervisor_file, "-p", daemon.child_file,
+                   "-o", daemon.log, "true"});
+    const pid_t supervisor = pid_in(daemon.supervisor_file);
+    REQUIRE(eventually([&] { return slurp(daemon.child_file).empty(); }));
+    REQUIRE(unlink(daemon.log.c_str()) == 0);
+    send_signal(supervisor, SIGHUP);
+    CHECK(eventually([&] { return exists(daemon.log); }));
+    send_signal(supervisor, SIGTERM);
+    CHECK(ended(supervisor) == 0);
+
+    for (const Strings& options : {Strings{"-f"}, Strings{"-f", "-H"}}) {
+        daemon.starts(options + Strings{"-P", daemon.supervisor_file, "-p", daemon.child_file,
+                                        "sleep", "300"});
+        const pid_t child = daemon.child(), other = pid_in(daemon.supervisor_file);
+        send_signal(other, SIGHUP);
+        send_signal(other, SIGHUP);
+        send_signal(other, SIGTERM);  // comes after them
+        CHECK(ended(other) == 128 + SIGTERM);
+        CHECK_FALSE(alive(child));
+    }
 }
 
 TEST_CASE("Examples: daemon -S -s -l -T: line by line to syslog") {
@@ -535,14 +692,39 @@ TEST_CASE("Examples: daemon -S -s -l -T: line by line to syslog") {
     }));
     INFO(got);
     CHECK(count(got, "<156>") == 2);  // local3.warning
-    CHECK(contains(got, " tick: one"));
-    CHECK(contains(got, " tick: two"));
+    CHECK(contains(got, " tick["));   // the supervisor's number
+    CHECK(contains(got, "]: one"));
+    CHECK(contains(got, "]: two"));
 }
 
-TEST_CASE("Examples: daemon -t: what ps shows of the supervisor") {
+TEST_CASE("Examples: daemon -t: what ps shows of the supervisor; without it the command") {
     const Daemon8 daemon;
-    daemon.starts({"-f", "-t", "watch over it", "-P", daemon.supervisor_file, "sleep", "300"});
-    CHECK(command_line(pid_in(daemon.supervisor_file)) == "watch over it");
+    const auto shown = [&](const Strings& options) {
+        daemon.starts(Strings{"-f", "-r", "-P", daemon.supervisor_file, "-p", daemon.child_file} +
+                      options);
+        const pid_t child = daemon.child(), supervisor = pid_in(daemon.supervisor_file);
+        REQUIRE(child > 1);
+        const std::string number = "[" + std::to_string(child) + "]";
+        std::string text = command_line(supervisor);
+        REQUIRE(contains(text, number));
+        text.erase(text.find(number), number.size());
+        send_signal(child, SIGKILL);  // the next child has another number
+        const pid_t next = daemon.child(child);
+        CHECK(contains(command_line(supervisor), "[" + std::to_string(next) + "]"));
+        send_signal(supervisor, SIGTERM);
+        REQUIRE(ended(supervisor) >= 0);
+        return text;
+    };
+    CHECK(shown({"sleep", "300"}) == "daemon: sleep");
+    CHECK(shown({"-t", "watch over it", "sleep", "300"}) == "daemon: watch over it");
+    // Where the words that started it leave no room for the number, there is none, not half of one.
+    const std::string script = daemon.dir.file("s", "#!/bin/sh\nexec sleep 300\n");
+    chmod(script.c_str(), 0755);
+    REQUIRE(symlink(program("daemon").c_str(), (daemon.dir / "d").c_str()) == 0);
+    Launch launch = daemon.launch({"-fP", "p", "./s"});
+    launch.argv[0] = "./d";
+    REQUIRE(run(launch).status == 0);
+    CHECK(command_line(pid_in(daemon.dir / "p")) == "daemon: ./s");
 }
 
 TEST_CASE("Examples: daemon -u: the child is the user's, the supervisor stays root's") {
@@ -563,6 +745,9 @@ TEST_CASE("Examples: daemon -u: the child is the user's, the supervisor stays ro
     CHECK(facts(descendants()[0]).uids == std::vector<long>(4, nobody));
     for (const Strings& options : {Strings{"-u"}, Strings{"-r", "-u"}})
         CHECK(daemon.start(options + Strings{"no-such-user", "true"}).status == 1);
+    const Outcome unknown = daemon.start({"-u", "no-such-user", "-o", daemon.dir / "none", "true"});
+    CHECK(unknown.err == "daemon: unknown user: no-such-user\n");
+    CHECK_FALSE(exists(daemon.dir / "none"));
     daemon.starts({"-f", "-u", "nobody", "-o", daemon.log, "env"});
     CHECK(daemon.says("USER=nobody\n"));
     const passwd* const entry = getpwnam("nobody");

@@ -279,7 +279,7 @@ TEST_CASE("E3 P10 a step before the lock that fails leaves an old PID file as it
     }
 }
 
-TEST_CASE("E3 P5 no room for a whole number is an error, not a SIGXFSZ, and the file goes") {
+TEST_CASE("E3 P5 a number that was written in part only is an error, and the file goes") {
     SKIP_UNLESS(has_tool("prlimit"), "needs prlimit");
     const Daemon daemon;
     check_failed(daemon, run(Strings{"prlimit", "--fsize=2"} + daemon.words("start")), 1,

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 #include "support/harness.hpp"
@@ -19,6 +20,7 @@ pid_t runner = 0;
 int passed = 0, failed = 0, skipped = 0;
 bool skipping = false;
 std::string running;
+int progress = -1;  // a byte for each test that is over: run.sh tells how far the suite has come
 
 // Whatever a test does: its processes end with it, and a forked copy of the runner never goes on.
 struct Guard : doctest::IReporter {
@@ -43,6 +45,7 @@ struct Guard : doctest::IReporter {
             ++skipped;
         else
             ++passed;
+        if (progress >= 0 && write(progress, ".", 1) != 1) progress = -1;
     }
     void test_case_exception(const doctest::TestCaseException&) override { stay_alone(); }
     void subcase_start(const doctest::SubcaseSignature&) override {}
@@ -74,7 +77,8 @@ namespace harness {
 
 void skip(const std::string& reason) {
     skipping = true;
-    std::printf("SKIP: %s: %s\n", running.c_str(), reason.c_str());
+    // The reason first, and a tab: run.sh groups by it.
+    std::printf("SKIP: %s\t%s\n", reason.c_str(), running.c_str());
     std::fflush(stdout);
 }
 
@@ -94,6 +98,9 @@ int main(int argc, char** argv) {
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
     keep_inherited_descriptors_to_ourselves();
+    if (const char* const file = std::getenv("DAEMONIZE_PROGRESS"))
+        progress = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    unsetenv("DAEMONIZE_PROGRESS");  // nothing that a program under test should find
 
     doctest::Context context(argc, argv);
     const int result = context.run();

@@ -566,6 +566,7 @@ TEST_CASE("V1 a failing send is never an error, and a manager that does not read
 // ---- V2 -----------------------------------------------------------------------------------------
 
 TEST_CASE("V2 in the foreground the program keeps its terminal: output, and Ctrl-C") {
+    NEEDS_TERMINAL();
     Terminal terminal;
     const Daemon daemon;
     Running running(terminal.launch(daemon.words("run", {"--payload", "on the screen"})));
@@ -581,6 +582,7 @@ TEST_CASE("V2 in the foreground the program keeps its terminal: output, and Ctrl
 }
 
 TEST_CASE("V2 a program in the foreground can be stopped, and ends with its terminal") {
+    NEEDS_TERMINAL();
     for (const Strings& words : {Strings{"victim", "detach=no", "open", "say=up", "wait"},
                                  Strings{"watcher", "control=run", "with-context", "start", "ready",
                                          "say=up", "throw-out"}}) {
@@ -600,6 +602,7 @@ TEST_CASE("V2 a program in the foreground can be stopped, and ends with its term
 }
 
 TEST_CASE("V2 a daemon started from a terminal has none, and lives on when it is closed") {
+    NEEDS_TERMINAL();
     std::unique_ptr<Terminal> terminal(new Terminal);
     const Daemon daemon;
     Running running(
@@ -614,6 +617,7 @@ TEST_CASE("V2 a daemon started from a terminal has none, and lives on when it is
 }
 
 TEST_CASE("V2 Ctrl-C while the start waits ends the start, at the terminal") {
+    NEEDS_TERMINAL();
     Terminal terminal;
     const Daemon daemon;
     Running running(terminal.launch(daemon.words("start", {"--ready-delay-ms", "1000"})));

@@ -131,29 +131,53 @@ precompiled() {
 }
 way 'precompiled header' precompiled
 
-# What other headers define as macros.
-macros() {
-    cat >macros.cpp <<'END'
-#include "daemonize.hpp"
-#define Status int
+# What other headers define as macros: X11's, and those of Windows and old compilers.
+foreign_macros='#define Status int
 #define Bool int
 #define None 0L
+#define True 1
+#define False 0
 #define Success 0
+#define Always 2
 #define unix 1
 #define linux 1
 #define ERROR 0
 #define near
 #define far
-bool is_free(const char* pidfile);
+'
+use_of_macros='bool is_free(const char* pidfile);
 bool is_free(const char* pidfile) {
     const auto status = daemonize::status(pidfile);
     return status.state == daemonize::State::not_running;
 }
-END
+Status as_it_was = None;  // the macros of others are as they were found
+'
+macros_after() {
+    printf '#include "daemonize.hpp"\n%s%s' "$foreign_macros" "$use_of_macros" >macros.cpp
     # shellcheck disable=SC2086
     $cxx -std=c++11 -I. $warn main.cpp macros.cpp -o program -pthread && ./program
 }
-way "X11's macros after the include" macros
+# The functions too are compiled behind them.
+macros_before() {
+    printf '%s#include "daemonize.hpp"\n%s' "$foreign_macros" "$use_of_macros" >macros.cpp
+    { printf '%s' "$foreign_macros" && cat main.cpp && echo 'Status as_it_was_there = None;'; } >all.cpp
+    # shellcheck disable=SC2086
+    $cxx -std=c++11 -I. $warn all.cpp macros.cpp -o program -pthread && ./program
+}
+x11() { # its own headers, before in one file and after in the other
+    printf '#include <X11/Xlib.h>\n#include "daemonize.hpp"\n%s' "$use_of_macros" >macros.cpp
+    { echo '#define DAEMONIZE_IMPLEMENTATION' && echo '#include "daemonize.hpp"' &&
+        echo '#include <X11/Xlib.h>' && grep -v '^#define DAEMONIZE\|daemonize.hpp' main.cpp; } >all.cpp
+    # shellcheck disable=SC2086
+    $cxx -std=c++11 -I. $warn all.cpp macros.cpp -o program -pthread && ./program
+}
+way "X11's macros after the include" macros_after
+way "X11's macros before the include" macros_before
+if echo '#include <X11/Xlib.h>' | $cxx -x c++ -E - >/dev/null 2>&1; then
+    way '<X11/Xlib.h> itself, before and after' x11
+else
+    skip '<X11/Xlib.h> itself, before and after' 'its headers are not installed'
+fi
 
 # ---- Libraries ------------------------------------------------------------------------------------
 
@@ -193,6 +217,19 @@ shared_for_others() {
     done
     sed '/DAEMONIZE_IMPLEMENTATION/d; /daemonize.hpp/d' main.cpp >>user.cpp
     sed '/daemonize.hpp/d' other.cpp >>second.cpp
+    # Its exception crosses the border: the type has to be one on both sides.
+    cat >>second.cpp <<'END'
+static const bool crossed = [] {
+    try {
+        daemonize::send("/no/such/place/vendored.pid", 15);
+    } catch (const daemonize::DaemonError& error) {
+        return error.code() == daemonize::errc::not_running;
+    }
+    return false;
+}();
+int main_crossed() { return crossed ? 0 : 3; }
+END
+    sed -i.old 's/^int main() {/int main_crossed();\nint main() {\n    if (main_crossed() != 0) return 3;/' user.cpp
     # shellcheck disable=SC2086
     $cxx -std=c++11 -I. $warn -fPIC -fvisibility=hidden -shared impl.cpp -o liboffers.so -pthread &&
         $cxx -std=c++11 -I. $warn -fvisibility=hidden user.cpp second.cpp ./liboffers.so -o program \

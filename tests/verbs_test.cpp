@@ -487,6 +487,7 @@ TEST_CASE("C3 status --json: while it is starting") {
 // ---- What is said while one waits ---------------------------------------------------------------
 
 TEST_CASE("C1 on a terminal a start that lasts over a second says what it waits for") {
+    NEEDS_TERMINAL();
     Terminal screen;
     const Daemon daemon;
     Running running(screen.launch(daemon.words("start", {"--ready-delay-ms", "4000"})));
@@ -504,6 +505,7 @@ TEST_CASE("C1 on a terminal a start that lasts over a second says what it waits 
 }
 
 TEST_CASE("C1 on a terminal a stop that lasts over a second says what it waits for") {
+    NEEDS_TERMINAL();
     Terminal screen;
     const Daemon daemon;
     check_started(daemon, daemon.start({"--term-delay-ms", "4000"}));
@@ -526,6 +528,7 @@ TEST_CASE("C1 without a terminal nobody is told anything while it waits") {
 }
 
 TEST_CASE("S13 Ctrl-C at `start` ends the start, and that is said") {
+    NEEDS_TERMINAL();
     Terminal screen;
     const Daemon daemon;
     Running running(screen.launch(daemon.words("start", {"--ready-delay-ms", "20000"})));

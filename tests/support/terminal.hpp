@@ -16,6 +16,15 @@ namespace terminal {
 
 using namespace expect;
 
+// Not everywhere: a bare chroot has no /dev/pts.
+inline bool can_be_had() {
+    const Descriptor master(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+    if (master.get() < 0 || grantpt(master.get()) != 0 || unlockpt(master.get()) != 0) return false;
+    const char* const name = ptsname(master.get());
+    return name && Descriptor(open(name, O_RDWR | O_NOCTTY | O_CLOEXEC)).get() >= 0;
+}
+#define NEEDS_TERMINAL() SKIP_UNLESS(terminal::can_be_had(), "no terminal can be had (no devpts)")
+
 // A terminal, and a program that it controls.
 struct Terminal {
     Terminal() : master(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
