@@ -2111,6 +2111,7 @@ struct Way {
     Handle directory;
     char leaf[256];     // the last name
     bool alone = true;  // nobody but root and this user can replace a part of the way
+    bool magic = false;  // the last name is a link that only the system can follow
 };
 
 #if defined(O_PATH) && defined(__linux__)
@@ -2189,6 +2190,7 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
     const char* rest = path;
     int links = 0;
     way.alone = true;
+    way.magic = false;
     errno = ENAMETOOLONG;
     if (std::strlen(path) < PATH_MAX) way.directory = open_at(AT_FDCWD, "/", directory_flags);
     for (;;) {
@@ -2227,7 +2229,9 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
             return refused(fault, "%s %p", step, path);
         if (owner != 0 && owner != ::geteuid())
             return refused_way(fault, step, path, "somebody else's symbolic link leads there");
-        if (is_last && is_magic_link(target.c_str())) return true;
+        // The caller follows it by name: not where somebody else could put another link there.
+        way.magic = is_last && way.alone && is_magic_link(target.c_str());
+        if (way.magic) return true;
         linked.set(target.c_str(), "/", rest + size);
         rest = linked.c_str();
         if (is_last) {  // without the slash that would ask for a directory
@@ -3098,7 +3102,7 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
     }
     FileStat st, named;
     const int directory = way.directory.fd();
-    const bool magic = stat_name(directory, way.leaf, named) && S_ISLNK(named.st_mode);
+    const bool magic = way.magic;  // as the walk found it: a look of our own could find another
     const int flags = (reads ? O_RDONLY : O_WRONLY | O_APPEND) | O_NOCTTY | O_CLOEXEC | O_NONBLOCK |
                       large_file | (magic ? 0 : O_NOFOLLOW);
     bool created = false;
