@@ -2253,6 +2253,7 @@ struct HeldLock {
     std::atomic<int> file;   // descriptor + 1; 0: free
     std::atomic<long> owner;  // the process whose number is in it; 0: none yet
     std::atomic<int> bytes;  // of the record lock: 0 none, 1 entered, 2 ready
+    std::atomic<unsigned> turn;  // how often the slot was taken
 };
 static HeldLock held_locks[32];
 static thread_local bool own_fork = false;  // the start hands the lock on
@@ -2263,6 +2264,7 @@ struct PidLock {
     int mode = 0644;
     Handle directory;        // closed where it would lead out of the jail
     int slot = -1;           // in held_locks; -1: not locked
+    unsigned turn = 0;       // of the slot; another one: a fork has freed it, another lock has it
     unsigned long long device = 0, inode = 0;
     bool is_weak = false;    // without a record lock, which this file system refuses
 };
@@ -2283,11 +2285,12 @@ static void daemonize_in_child() {
 }
 
 DAEMONIZE_LOCAL int lock_file(const PidLock& lock) noexcept {
-    return lock.slot < 0 ? -1 : held_locks[lock.slot].file.load() - 1;
+    if (lock.slot < 0 || held_locks[lock.slot].turn.load() != lock.turn) return -1;
+    return held_locks[lock.slot].file.load() - 1;
 }
 
 DAEMONIZE_LOCAL bool is_entered(const PidLock& lock) noexcept {
-    return lock.slot >= 0 && held_locks[lock.slot].owner.load() == self();
+    return lock_file(lock) >= 0 && held_locks[lock.slot].owner.load() == self();
 }
 
 DAEMONIZE_LOCAL std::intptr_t lock_handle(const PidLock& lock) noexcept { return lock_file(lock); }
@@ -2493,6 +2496,7 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
             held_locks[slot].owner.store(0);
             held_locks[slot].bytes.store(0);
             lock.slot = slot;
+            lock.turn = ++held_locks[slot].turn;
             lock.device = static_cast<unsigned long long>(st.st_dev);
             lock.inode = static_cast<unsigned long long>(st.st_ino);
             return Attempt::got;
@@ -2571,13 +2575,12 @@ DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
 
 // Never LOCK_UN: a duplicate of the descriptor may be another process's lock.
 DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept {
-    if (lock.slot >= 0) {
+    if (lock_file(lock) >= 0) {
         HeldLock& held = held_locks[lock.slot];
         held.owner.store(0);
-        const int file = held.file.exchange(0);
-        if (file > 0) const Handle closes(file - 1);
-        lock.slot = -1;
+        const Handle closes(held.file.exchange(0) - 1);
     }
+    lock.slot = -1;
     lock.directory.close();
 }
 

@@ -687,6 +687,24 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("Attack: a fork that locks a file of its own keeps it when it lets go of its parent's object") {
+    for (const std::string by : {"fork", "start"}) {
+        INFO(by);
+        const Scratch dir;
+        const std::string log = dir / "log", own = dir / "own.pid";
+        Launch launch = hostile({"locks-after-fork", "by=" + by, "old=" + dir / "old.pid",
+                                 "own=" + own, "log=" + log, "pidfile=" + dir / "d.pid",
+                                 "detach=yes"});
+        Running running(launch);
+        const auto said = [&] { return running.out() + slurp(log); };
+        REQUIRE(eventually([&] { return contains(said(), "held="); }));
+        CHECK(contains(said(), "held=1 old=0."));
+        CHECK(is_locked(own));
+        CHECK(to_long(slurp(own)) > 1);
+        kill_all();
+    }
+}
+
 TEST_CASE(
     "Attack: a context that is moved after its start keeps its file, and removes it at its end") {
     const Scratch dir;
