@@ -2113,6 +2113,7 @@ struct Way {
     Handle directory;
     char leaf[256];     // the last name
     bool alone = true;  // nobody but root and this user can replace a part of the way
+    bool magic = false;  // the last name is a link that only the system can follow
 };
 
 #if defined(O_PATH) && defined(__linux__)
@@ -2191,6 +2192,7 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
     const char* rest = path;
     int links = 0;
     way.alone = true;
+    way.magic = false;
     errno = ENAMETOOLONG;
     if (std::strlen(path) < PATH_MAX) way.directory = open_at(AT_FDCWD, "/", directory_flags);
     for (;;) {
@@ -2229,7 +2231,9 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
             return refused(fault, "%s %p", step, path);
         if (owner != 0 && owner != ::geteuid())
             return refused_way(fault, step, path, "somebody else's symbolic link leads there");
-        if (is_last && is_magic_link(target.c_str())) return true;
+        // The caller follows it by name: not where somebody else could put another link there.
+        way.magic = is_last && way.alone && is_magic_link(target.c_str());
+        if (way.magic) return true;
         linked.set(target.c_str(), "/", rest + size);
         rest = linked.c_str();
         if (is_last) {  // without the slash that would ask for a directory
@@ -2251,6 +2255,7 @@ struct HeldLock {
     std::atomic<int> file;   // descriptor + 1; 0: free
     std::atomic<long> owner;  // the process whose number is in it; 0: none yet
     std::atomic<int> bytes;  // of the record lock: 0 none, 1 entered, 2 ready
+    std::atomic<unsigned> turn;  // how often the slot was taken
 };
 static HeldLock held_locks[32];
 static thread_local bool own_fork = false;  // the start hands the lock on
@@ -2261,6 +2266,7 @@ struct PidLock {
     int mode = 0644;
     Handle directory;        // closed where it would lead out of the jail
     int slot = -1;           // in held_locks; -1: not locked
+    unsigned turn = 0;       // of the slot; another one: a fork has freed it, another lock has it
     unsigned long long device = 0, inode = 0;
     bool is_weak = false;    // without a record lock, which this file system refuses
 };
@@ -2281,11 +2287,12 @@ static void daemonize_in_child() {
 }
 
 DAEMONIZE_LOCAL int lock_file(const PidLock& lock) noexcept {
-    return lock.slot < 0 ? -1 : held_locks[lock.slot].file.load() - 1;
+    if (lock.slot < 0 || held_locks[lock.slot].turn.load() != lock.turn) return -1;
+    return held_locks[lock.slot].file.load() - 1;
 }
 
 DAEMONIZE_LOCAL bool is_entered(const PidLock& lock) noexcept {
-    return lock.slot >= 0 && held_locks[lock.slot].owner.load() == self();
+    return lock_file(lock) >= 0 && held_locks[lock.slot].owner.load() == self();
 }
 
 DAEMONIZE_LOCAL std::intptr_t lock_handle(const PidLock& lock) noexcept { return lock_file(lock); }
@@ -2491,6 +2498,7 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
             held_locks[slot].owner.store(0);
             held_locks[slot].bytes.store(0);
             lock.slot = slot;
+            lock.turn = ++held_locks[slot].turn;
             lock.device = static_cast<unsigned long long>(st.st_dev);
             lock.inode = static_cast<unsigned long long>(st.st_ino);
             return Attempt::got;
@@ -2569,13 +2577,12 @@ DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
 
 // Never LOCK_UN: a duplicate of the descriptor may be another process's lock.
 DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept {
-    if (lock.slot >= 0) {
+    if (lock_file(lock) >= 0) {
         HeldLock& held = held_locks[lock.slot];
         held.owner.store(0);
-        const int file = held.file.exchange(0);
-        if (file > 0) const Handle closes(file - 1);
-        lock.slot = -1;
+        const Handle closes(held.file.exchange(0) - 1);
     }
+    lock.slot = -1;
     lock.directory.close();
 }
 
@@ -3100,7 +3107,7 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
     }
     FileStat st, named;
     const int directory = way.directory.fd();
-    const bool magic = stat_name(directory, way.leaf, named) && S_ISLNK(named.st_mode);
+    const bool magic = way.magic;  // as the walk found it: a look of our own could find another
     const int flags = (reads ? O_RDONLY : O_WRONLY | O_APPEND) | O_NOCTTY | O_CLOEXEC | O_NONBLOCK |
                       large_file | (magic ? 0 : O_NOFOLLOW);
     bool created = false;
