@@ -8388,6 +8388,22 @@ Duration watchdog_interval() noexcept { return detail::manager_watchdog(); }
 
 // CHANGELOG
 //
+//     1.1.0  2026-11-30
+//         The start has one form: launcher, leader, daemon. The leader stays until the verdict and
+//         judges; nothing that a daemon with fewer rights sends is taken for a process. No vfork().
+//         Each start makes its PID file anew; the way to it is walked under rules of trust, and so
+//         is the way to a log and to chroot_directory.
+//         New: close_fds, make_directory, check, help, stop_signal, kill_after_stop_timeout,
+//         running_is_success, must_leave_job, Error::exit_code, PidFile::native_handle(),
+//         DaemonContext::pidfile_handle(), utf8_arguments(); the verbs try-restart and force-reload,
+//         `status --json`, "starting"; on Windows `run` as a service.
+//         Changed: only descriptors that the program inherited are closed (close_fds = all: as
+//         before). Signals that main() ignored or blocked stay so. prevent_core leaves the process
+//         dumpable. `status` of an unlocked file that is not empty is 1. stop() may stop an
+//         ancestor, and removes what a dead daemon has left. Words behind stop, status and reload
+//         are refused unless the program has a `help` text. default_path() has a directory of its
+//         own. `start` under systemd detaches where it can tell that the caller waits.
+//         Gone: the macros DAEMONIZE_HAVE_x.
 //     1.0.0  2026-11-29  The first.
 //
 // LICENCE
