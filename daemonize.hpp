@@ -1329,6 +1329,7 @@ struct Process {
     long pid = 0;
     Handle handle;                // pidfd or process handle, where there is one
     unsigned long long born = 0;  // start time in the system's own unit; 0: not known
+    long long sender = -1;        // the user as whom it is signalled; -1: as who asks
 };
 
 // Who the daemon is to be, resolved before the start: the files that tell it may not be in the jail.
@@ -1891,8 +1892,7 @@ DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept
 // Through a file that user U could have written nobody is signalled but U's own processes: a record
 // lock outlives the exec of a set-uid program, and one that a CLONE_FILES child made outlives its
 // number.
-DAEMONIZE_LOCAL bool may_signal(const Process& process, const PidFileView& view,
-                                Fault& fault) noexcept {
+DAEMONIZE_LOCAL bool may_signal(Process& process, const PidFileView& view, Fault& fault) noexcept {
     if (view.user == 0) return true;
     switch (is_users(process.pid, view.user)) {
         case 1:
@@ -1902,13 +1902,30 @@ DAEMONIZE_LOCAL bool may_signal(const Process& process, const PidFileView& view,
                         "cannot signal %P: the PID file belongs to user %d, the process does not",
                         process.pid, view.user);
         default:
-            // Without facts: nobody but this user himself, whom the kernel lets signal no other's.
-            return view.user == static_cast<long long>(::geteuid()) ||
+            // Nothing tells whose it is. Whoever the file belongs to signals it, and the kernel
+            // lets him signal his own alone.
+            if (::geteuid() == 0) process.sender = view.user;
+            return ::geteuid() == 0 || view.user == static_cast<long long>(::geteuid()) ||
                    fail(fault, errc::untrusted_pid_file,
-                        "cannot signal %P: the PID file belongs to another user, and without /proc "
-                        "nothing tells whether the process does",
+                        "cannot signal %P: the PID file belongs to another user, and nothing tells "
+                        "whether the process does",
                         process.pid);
     }
+}
+
+// kill() by root as another user, in a child: ids belong to all threads of a process.
+DAEMONIZE_LOCAL int kill_as(long long user, pid_t pid, int signum) noexcept {
+    const pid_t child = ::fork();
+    if (child == 0)
+        ::_exit(::setuid(static_cast<uid_t>(user)) == 0 && ::kill(pid, signum) == 0 ? 0
+                : errno == ESRCH                                                    ? 1
+                                                                                    : 2);
+    int status = 0;
+    while (child > 0 && ::waitpid(child, &status, 0) == -1 && errno == EINTR) {
+    }
+    if (child < 0) return -1;
+    errno = WIFEXITED(status) && WEXITSTATUS(status) == 1 ? ESRCH : EPERM;
+    return status == 0 ? 0 : -1;  // a caller that ignores SIGCHLD has no status: 0
 }
 
 // Through the pidfd: a number that was recycled since cannot be hit. By number only where that call
@@ -1916,13 +1933,14 @@ DAEMONIZE_LOCAL bool may_signal(const Process& process, const PidFileView& view,
 DAEMONIZE_LOCAL Sent send_signal(const Process& process, int signum) noexcept {
     int rc = -1;
     errno = ENOSYS;
-    if (process.handle) rc = signal_pidfd(process.handle, signum);
+    if (process.handle && process.sender < 0) rc = signal_pidfd(process.handle, signum);
     if (rc != 0 && (errno == ENOSYS || errno == EPERM)) {  // EPERM: a filter's, or the real one
         if (process.born != 0) {
             const ProcessFacts facts = facts_of(process.pid);
             if (facts.there && facts.born != process.born) return Sent::gone;
         }
-        rc = ::kill(static_cast<pid_t>(process.pid), signum);
+        const pid_t pid = static_cast<pid_t>(process.pid);
+        rc = process.sender < 0 ? ::kill(pid, signum) : kill_as(process.sender, pid, signum);
     }
     if (rc == 0) return Sent::sent;
     if (errno == ESRCH) return Sent::gone;
@@ -5381,7 +5399,7 @@ DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept
            (daemon.born == 0 || named.born == 0 || daemon.born <= named.born);
 }
 
-DAEMONIZE_LOCAL bool may_signal(const Process&, const PidFileView&, Fault&) noexcept {
+DAEMONIZE_LOCAL bool may_signal(Process&, const PidFileView&, Fault&) noexcept {
     return true;  // the system asks for the right to end the process
 }
 
@@ -6745,7 +6763,9 @@ DAEMONIZE_LOCAL bool require_holder(const char* step, const char* path, Holder& 
     if (!holder.view.trusted)
         return fail(fault, errc::untrusted_pid_file, "%s %p: others could have written it", step,
                     path);
-    return may_signal(holder.named, holder.view, fault);
+    if (!may_signal(holder.named, holder.view, fault)) return false;
+    holder.daemon.sender = holder.named.sender;
+    return true;
 }
 
 DAEMONIZE_LOCAL bool has_zero_byte(const std::string& text) noexcept {
