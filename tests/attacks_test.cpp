@@ -411,6 +411,28 @@ TEST_CASE("Attack: hard links that come and go: root's log is written into no fi
 }
 
 TEST_CASE(
+    "Attack: a log that is now a file, now a link: root's log is written into no file of root's") {
+    NEEDS_ROOT();
+    NEEDS_TRACE_OF_ALL();
+    const Scratch dir;
+    dir.directory("alice");
+    give(dir / "alice");
+    const std::string precious = dir.file("precious", "precious\n", 0600),
+                      log = dir / "alice/app.log";
+    dir.file("alice/app.log", "");
+    give(log);
+    make_link(precious, dir / "alice/other");
+    const Meddler meddler({"exchange", log, dir / "alice/other"}, true);
+    rounds(
+        Millis(4000),
+        [&] {
+            run(with_gaps({program("victim"), "stdout=" + log, "open", "say=spilt", "return=0"}));
+            none_left("victim");
+        },
+        [&] { return slurp(precious) == "precious\n"; });
+}
+
+TEST_CASE(
     "Attack: stop, reload, send and status follow nobody's directory link, as start does not") {
     NEEDS_ROOT();
     Neighbours all;
@@ -664,6 +686,25 @@ TEST_CASE(
         INFO(said.text());
         CHECK(contains(said.out, "children=none chld=ignored"));
         CHECK(contains(said.out, how == "fail=1" ? "start_failed." : "none."));
+    }
+}
+
+TEST_CASE(
+    "Attack: a fork that locks a file of its own keeps it when it lets go of its parent's object") {
+    for (const std::string by : {"fork", "start"}) {
+        INFO(by);
+        const Scratch dir;
+        const std::string log = dir / "log", own = dir / "own.pid";
+        Launch launch =
+            hostile({"locks-after-fork", "by=" + by, "old=" + dir / "old.pid", "own=" + own,
+                     "log=" + log, "pidfile=" + dir / "d.pid", "detach=yes"});
+        Running running(launch);
+        const auto said = [&] { return running.out() + slurp(log); };
+        REQUIRE(eventually([&] { return contains(said(), "held="); }));
+        CHECK(contains(said(), "held=1 old=0."));
+        CHECK(is_locked(own));
+        CHECK(to_long(slurp(own)) > 1);
+        kill_all();
     }
 }
 

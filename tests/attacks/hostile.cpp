@@ -422,6 +422,32 @@ int moved() {
     return 0;
 }
 
+// What its parent had locked a fork (also the start's) has not; what it locks itself is not for the
+// old object to let go of.
+int locks_after_fork() {
+    daemonize::PidFile old(option("old"));
+    old.acquire();
+    if (option("by") == "start") {
+        DaemonContext context;
+        apply(context);
+        context.open();
+        daemonize::PidFile own(option("own"));
+        own.acquire();
+        old.release();
+        say("held=" + std::to_string(own.is_held()) + " old=" + std::to_string(old.is_held()) + ".");
+        pause_for_ever();
+    }
+    if (fork() == 0) {
+        daemonize::PidFile own(option("own"));
+        own.acquire();
+        const bool still = old.is_held();
+        old.release();
+        say("held=" + std::to_string(own.is_held()) + " old=" + std::to_string(still) + ".");
+        pause_for_ever();
+    }
+    pause_for_ever();
+}
+
 int asked_after_close() {
     DaemonContext context;
     apply(context);
@@ -832,6 +858,7 @@ const struct {
              {"few-descriptors", few_descriptors},
              {"failed-in-foreground", failed_in_the_foreground},
              {"moved", moved},
+             {"locks-after-fork", locks_after_fork},
              {"asked-after-close", asked_after_close},
              {"second-daemon", second_daemon},
              {"cancelled", cancelled},
