@@ -4218,12 +4218,14 @@ DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leade
     }
     const bool told = in.state == Incoming::complete;
     int status = 0;
-    // Before it is collected: until then its number is nobody else's. The leader first: it may not
-    // have a group yet, and has no daemon then.
-    if (!told || !ended) ::kill(leader, SIGKILL);
-    if (!told) ::kill(-leader, SIGKILL);
+    // A leader whose end of the channel is closed has ended. It is not signalled: a caller who
+    // ignores SIGCHLD has it collected at once, and its number may be a stranger's by now.
+    if (!ended) ::kill(leader, SIGKILL);
     while (::waitpid(leader, &status, 0) == -1 && errno == EINTR) {
     }
+    // As long as its group has a member nobody gets the number: if a process has it, the group is
+    // gone. A leader that never had a group has no daemon either.
+    if (!told && ::kill(leader, 0) != 0 && errno == ESRCH) ::kill(-leader, SIGKILL);
     s.daemon = told ? static_cast<long>(in.report.pid) : 0;
     s.exit_code = told ? in.report.exit_code : 1;
     if (told && in.report.word == Report::ready) return true;

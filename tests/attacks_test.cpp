@@ -870,6 +870,34 @@ TEST_CASE("Attack: a leader that is killed: the launcher says so at once, and it
     check_stopped(start.daemon);
 }
 
+TEST_CASE("Attack: a leader that was collected already: whoever has its number is not signalled") {
+    NEEDS_ROOT();
+    SKIP_UNLESS(can_mount(), "needs a PID namespace");
+    const Scratch dir;
+    const Outcome said = alone(dir,
+                               "\"$H\" no-corpses kept=1 pidfile=$D/a.pid detach=yes limit=8000 hangs=1 &\n"
+                               "launcher=$!\n"
+                               "await() { i=0; until eval \"$1\"; do i=$((i + 1)); [ $i -lt 500 ] || "
+                               "{ echo \"no: $1\"; exit 9; }; sleep 0.02; done; }\n"
+                               "await '[ -s $D/a.pid ]'\n"
+                               "daemon=$(cat $D/a.pid)\n"
+                               "leader=$(cut -d' ' -f4 /proc/$daemon/stat)\n"
+                               "kill -STOP $launcher\n"
+                               "kill -KILL $daemon $leader\n"
+                               "await '[ ! -d /proc/$leader ] && [ ! -d /proc/$daemon ]'\n"
+                               "echo $((leader - 1)) >/proc/sys/kernel/ns_last_pid\n"
+                               "sleep 60 &\n"
+                               "echo same=$(($! == leader)).\n"
+                               "kill -CONT $launcher\n"
+                               "wait $launcher\n"
+                               "kill -0 $leader && grep -c '^State:.[SR]' /proc/$leader/status\n"
+                               "echo over.\n");
+    INFO(said.text());
+    CHECK(contains(said.out, "same=1."));
+    CHECK(contains(said.out, "ended without a report"));
+    CHECK(contains(said.out, "\n1\nover."));
+}
+
 TEST_CASE("Attack: a leader that is stopped: the launcher keeps a limit of its own") {
     Waiting start({"ready-timeout=500"});
     REQUIRE(start.leader > 1);

@@ -732,6 +732,7 @@ int no_corpses() {
     Error error;
     if (context.start(error) != Role::launcher) {
         if (options.count("fail")) context.fail("not today", 3);
+        if (options.count("hangs")) pause_for_ever();
         const std::string stat = "/proc/" + std::to_string(own) + "/stat";
         for (int i = 0; own > 0 && i < 2000; ++i) {
             const std::string text = report::slurp(stat);
@@ -743,7 +744,8 @@ int no_corpses() {
     }
     const int none = waitpid(-1, nullptr, WNOHANG);
     say("children=" + std::string(none < 0 && errno == ECHILD ? "none" : "some") +
-        " chld=" + report::disposition(SIGCHLD) + " " + report::name_of(error.code) + ".");
+        " chld=" + report::disposition(SIGCHLD) + " " + report::name_of(error.code) + ". " +
+        error.text);
     return 0;
 }
 
