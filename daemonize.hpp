@@ -1224,7 +1224,7 @@ const std::size_t report_room = 32000;  // of its text: what is longer is cut, a
 DAEMONIZE_LOCAL bool is_plausible(const Report& report) noexcept {
     return (report.word == Report::ready && report.size == 0) ||
            (report.word == Report::failed && report.size <= report_room &&
-            report.code <= static_cast<int>(errc::drop_incomplete));
+            report.code > INT_MIN && report.code <= static_cast<int>(errc::drop_incomplete));
 }
 
 // ---- Paths ----
@@ -4119,7 +4119,8 @@ DAEMONIZE_SMALL void Leader::judge(const Deadline& deadline) noexcept {
         report.word = Report::ready;
         report.exit_code = 0;
     } else if (in.state == Incoming::complete) {
-        report.code = in.report.code;
+        // A code of 0 would be no error to who asks the Error.
+        report.code = in.report.code ? in.report.code : static_cast<int>(errc::start_failed);
         report.exit_code = failure_code(in.report.exit_code);
     } else if (in.state == Incoming::nonsense) {
         fail(fault, errc::start_failed, "cannot start %P: it sent a report that is none", pid);

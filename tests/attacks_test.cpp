@@ -213,6 +213,25 @@ TEST_CASE("Attack: a report of a number that is everybody ends nobody") {
     CHECK_FALSE(contains(said.out, "dead"));
 }
 
+TEST_CASE("Attack: a report of a failure without a code, or of no code that there is, is a failure") {
+    SKIP_UNLESS(has_program("hostile-asan"), "this compiler has no address sanitizer");
+    for (const std::string number : {"0", "-2147483648", "2147483647", "-1"}) {
+        INFO(number);
+        const Scratch dir;
+        const std::string file = dir / "f.pid";
+        Launch launch = hostile({"forge-to-kept", "pidfile=" + file, "detach=yes", "form=text",
+                                 "word=1717660004", "number=" + number, "limit=5000"},
+                                "hostile-asan");
+        launch.limit = Millis(30000);
+        const Outcome said = run(launch);
+        INFO(said.text());
+        CHECK(contains(said.out, "failed=1 "));
+        CHECK_FALSE(contains(said.err, "runtime error"));
+        CHECK_FALSE(exists(file));
+    }
+    CHECK(none_left("hostile-asan"));
+}
+
 TEST_CASE("Attack: a daemon that hangs after what it forged is ended at the limit") {
     const Scratch dir;
     const std::string file = dir / "f.pid";

@@ -168,6 +168,21 @@ int forge() {
     });
 }
 
+// The same to a launcher that is kept: what it believes.
+int forge_to_kept() {
+    DaemonContext context;
+    apply(context);
+    context.ready_by_hand = true;
+    Error error;
+    if (context.start(error) == Role::launcher) {
+        say("failed=" + std::to_string(static_cast<bool>(error)) + " " +
+            report::name_of(error.code) + ". " + error.text);
+        return 0;
+    }
+    send_everywhere(forged());
+    pause_for_ever();
+}
+
 // A dropped daemon gives its proof to a child that shares its descriptors, and that ends: the lock
 // lives on under a number that is anybody's.
 int dead_owner() {
@@ -852,6 +867,7 @@ const struct {
     const char* name;
     int (*run)();
 } modes[] = {{"forge", forge},
+             {"forge-to-kept", forge_to_kept},
              {"dead-owner", dead_owner},
              {"rseq", restartable},
              {"capable", capable},
