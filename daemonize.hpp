@@ -8044,6 +8044,7 @@ DAEMONIZE_SMALL DaemonContext::DaemonContext() : session_(new detail::Session) {
 
 DAEMONIZE_SMALL DaemonContext::DaemonContext(DaemonContext&& other) noexcept
     : DaemonOptions(std::move(other)), session_(other.session_) {
+    if (session_->context) session_->context = this;
     other.session_ = new detail::Session;
 }
 

@@ -794,6 +794,7 @@ TEST_CASE("Attack: sanitizers: the starts and ends of hostile users are clean fo
          {Strings{"no-time"}, Strings{"closed-wake", "reused=1"}, Strings{"forked-waits"},
           Strings{"counted-before", "kept=1", pidfile}, Strings{"no-corpses", "fail=1", pidfile},
           Strings{"asked-after-close", "detach=no", "keep=1", pidfile},
+          Strings{"fails-after-move", "detach=yes", pidfile},
           Strings{"long-text", "kib=300", "kept=1", pidfile}}) {
         INFO(join(words));
         Launch launch = hostile(words, "hostile-asan");

@@ -29,6 +29,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -463,6 +464,16 @@ int locks_after_fork() {
     pause_for_ever();
 }
 
+int fails_after_move() {
+    std::unique_ptr<DaemonContext> first(new DaemonContext);
+    apply(*first);
+    first->ready_by_hand = true;
+    first->open();
+    DaemonContext second(std::move(*first));
+    first.reset();
+    second.fail("not today", 7);
+}
+
 int asked_after_close() {
     DaemonContext context;
     apply(context);
@@ -877,6 +888,7 @@ const struct {
              {"failed-in-foreground", failed_in_the_foreground},
              {"moved", moved},
              {"locks-after-fork", locks_after_fork},
+             {"fails-after-move", fails_after_move},
              {"asked-after-close", asked_after_close},
              {"second-daemon", second_daemon},
              {"cancelled", cancelled},
