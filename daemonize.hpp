@@ -1330,7 +1330,7 @@ struct Identity {
     bool drops = false, sets_uid = false;
     long long uid = -1, gid = -1;
     int group_count = 0;
-    unsigned* groups = nullptr;  // never freed: a start is made once
+    unsigned* groups = nullptr;  // freed with the session, or before the next start
     Str user, home;              // "": nobody has that number
 };
 
@@ -1378,6 +1378,7 @@ struct Session {
     long parent = 0;  // the launcher after a start
     bool closed = false, in_job = false, tells_wait = false;
 
+    ~Session() { std::free(who.groups); }
     static Session& of(DaemonContext& context) noexcept { return *context.session_; }
 };
 
@@ -2819,6 +2820,7 @@ DAEMONIZE_LOCAL bool resolve_accounts(Session& s, Fault& fault) noexcept {
 
 // A set-uid program that names no user goes back to its caller.
 DAEMONIZE_LOCAL bool resolve_identity(Session& s, Fault& fault) noexcept {
+    std::free(s.who.groups);
     s.who = Identity();
     if (features.resolve_accounts && !features.resolve_accounts(s, fault)) return false;
     if (s.who.drops || (::getuid() == ::geteuid() && ::getgid() == ::getegid())) return true;
@@ -4201,6 +4203,8 @@ DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leade
     in.size = 0;
     bool ended = false, late = false, told_wait = !s.tells_wait;
     Deadline end = deadline, wait_line(Duration(1000));
+    std::free(in.text);  // of a start before
+    in.text = nullptr;
     while (!ended && !late) {
         late = end.over();
         const Incoming::State state = read_report(channel.fd());

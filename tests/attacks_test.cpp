@@ -724,6 +724,25 @@ TEST_CASE("Attack: a fork that locks a file of its own keeps it when it lets go 
     }
 }
 
+TEST_CASE("Attack: starts that fail leave neither memory nor descriptors in their launcher") {
+    SKIP_UNLESS(has_program("hostile-asan"), "this compiler has no address sanitizer");
+    Strings users = {""};
+    if (is_root()) users.push_back("user=nobody");
+    for (const std::string& user : users) {
+        INFO(user);
+        const Scratch dir;
+        const std::string file = dir / "f.pid";
+        Launch launch = hostile({"starts-and-fails", "detach=yes", "pidfile=" + file, user},
+                                "hostile-asan");
+        launch.limit = Millis(30000);
+        const Outcome said = run(launch);
+        INFO(said.text());
+        CHECK(count(said.out, "exit=7 more=0.") == 4);
+        CHECK_FALSE(contains(said.err, "leak"));
+        CHECK_FALSE(exists(file));
+    }
+}
+
 TEST_CASE(
     "Attack: a context that is moved after its start keeps its file, and removes it at its end") {
     const Scratch dir;

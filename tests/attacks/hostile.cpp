@@ -474,6 +474,26 @@ int fails_after_move() {
     second.fail("not today", 7);
 }
 
+// Starts that fail, one after the other: what each leaves in its launcher.
+int starts_and_fails() {
+    const auto open_now = [] {
+        int count = 0;
+        for (int fd = 0; fd < 256; ++fd) count += fcntl(fd, F_GETFD) != -1;
+        return count;
+    };
+    const int before = open_now();
+    for (int i = 0; i < 4; ++i) {
+        DaemonContext context;
+        apply(context);
+        context.ready_by_hand = true;
+        Error error;
+        if (context.start(error) != Role::launcher) context.fail("not today", 7);
+        say("exit=" + std::to_string(error.exit_code) + " more=" +
+            std::to_string(open_now() - before) + ".");
+    }
+    return 0;
+}
+
 int asked_after_close() {
     DaemonContext context;
     apply(context);
@@ -888,6 +908,7 @@ const struct {
              {"failed-in-foreground", failed_in_the_foreground},
              {"moved", moved},
              {"locks-after-fork", locks_after_fork},
+             {"starts-and-fails", starts_and_fails},
              {"fails-after-move", fails_after_move},
              {"asked-after-close", asked_after_close},
              {"second-daemon", second_daemon},
