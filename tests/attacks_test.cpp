@@ -429,13 +429,15 @@ TEST_CASE("Attack: hard links that come and go: root's log is written into no fi
         [&] { return slurp(precious) == "precious\n"; });
 }
 
-TEST_CASE("Attack: a log that is now a file, now a link: root's log is written into no file of root's") {
+TEST_CASE(
+    "Attack: a log that is now a file, now a link: root's log is written into no file of root's") {
     NEEDS_ROOT();
     NEEDS_TRACE_OF_ALL();
     const Scratch dir;
     dir.directory("alice");
     give(dir / "alice");
-    const std::string precious = dir.file("precious", "precious\n", 0600), log = dir / "alice/app.log";
+    const std::string precious = dir.file("precious", "precious\n", 0600),
+                      log = dir / "alice/app.log";
     dir.file("alice/app.log", "");
     give(log);
     make_link(precious, dir / "alice/other");
@@ -706,14 +708,15 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("Attack: a fork that locks a file of its own keeps it when it lets go of its parent's object") {
+TEST_CASE(
+    "Attack: a fork that locks a file of its own keeps it when it lets go of its parent's object") {
     for (const std::string by : {"fork", "start"}) {
         INFO(by);
         const Scratch dir;
         const std::string log = dir / "log", own = dir / "own.pid";
-        Launch launch = hostile({"locks-after-fork", "by=" + by, "old=" + dir / "old.pid",
-                                 "own=" + own, "log=" + log, "pidfile=" + dir / "d.pid",
-                                 "detach=yes"});
+        Launch launch =
+            hostile({"locks-after-fork", "by=" + by, "old=" + dir / "old.pid", "own=" + own,
+                     "log=" + log, "pidfile=" + dir / "d.pid", "detach=yes"});
         Running running(launch);
         const auto said = [&] { return running.out() + slurp(log); };
         REQUIRE(eventually([&] { return contains(said(), "held="); }));
