@@ -3403,6 +3403,7 @@ struct CapturedSignal {
 };
 static std::atomic<CapturedSignal*> captured_signals[signal_end];
 static std::atomic<int> wake_readable(0), wake_writable(0);  // descriptor + 1; 0: none yet
+static struct stat wake_file;                                // of both
 static std::atomic<long> signal_process(0);  // the process that handles signals: a fork is another
 static int signal_generation = 0;            // another one after each fork that handles its own
 static std::atomic<PidLock*> terminable(nullptr);  // of the daemon, for `terminate`
@@ -3540,6 +3541,13 @@ DAEMONIZE_LOCAL void drain_wake() noexcept {
     }
 }
 
+// The program's own closefrom() may have closed it, and the number be another file's.
+DAEMONIZE_LOCAL bool is_wake_end(int fd) noexcept {
+    struct stat st;
+    if (::fstat(fd, &st) != 0) return errno != EBADF;  // one failure is not believed
+    return S_ISFIFO(st.st_mode) && same_file(st, wake_file);
+}
+
 // A new pipe for this process, rung if something was counted already.
 DAEMONIZE_LOCAL bool make_wake(Fault& fault) noexcept {
     int ends[2] = {-1, -1};
@@ -3550,8 +3558,11 @@ DAEMONIZE_LOCAL bool make_wake(Fault& fault) noexcept {
         if (!*end || ::fcntl(end->fd(), F_SETFD, FD_CLOEXEC) != 0 ||
             ::fcntl(end->fd(), F_SETFL, flags_needed) != 0)
             return refused(fault, "cannot set up a pipe for signals");
-    const Handle old_readable(wake_readable.exchange(static_cast<int>(readable.release()) + 1) - 1);
-    const Handle old_writable(wake_writable.exchange(static_cast<int>(writable.release()) + 1) - 1);
+    const int old_ends[] = {wake_readable.exchange(static_cast<int>(readable.release()) + 1) - 1,
+                            wake_writable.exchange(static_cast<int>(writable.release()) + 1) - 1};
+    for (const int old : old_ends)
+        if (is_wake_end(old)) const Handle closes(old);
+    ::fstat(wake_readable.load() - 1, &wake_file);
     for (int signum = 1; signum < signal_end; ++signum) {
         if (pending_signals(signum) == 0) continue;
         ring_wake();
@@ -3593,9 +3604,8 @@ DAEMONIZE_LOCAL bool is_wake_process() noexcept { return signal_process.load() =
 
 // Is the wake this process's, and has nobody closed it (the program's own closefrom())?
 DAEMONIZE_LOCAL bool is_wake_open(int generation) noexcept {
-    struct stat st;
     return generation == signal_generation && is_wake_process() &&
-           (::fstat(wake_readable.load() - 1, &st) == 0 ? S_ISFIFO(st.st_mode) : errno != EBADF);
+           is_wake_end(wake_readable.load() - 1);
 }
 
 DAEMONIZE_LOCAL int wake_generation() noexcept { return signal_generation; }

@@ -1179,6 +1179,11 @@ TEST_CASE("Attack: a wake that the program closed is an error, not a busy loop")
     }
 }
 
+TEST_CASE("Attack: files that have the numbers of a closed wake are neither read nor closed") {
+    CHECK(contains(run(hostile({"reused-wake", "by=wait"})).out, "error whole=3."));
+    CHECK(contains(run(hostile({"reused-wake", "by=child"})).out, "started whole=3."));
+}
+
 TEST_CASE("Attack: a wait until the beginning of time is over at once, one until its end is not") {
     const Outcome said = run(hostile({"no-time"}));
     INFO(said.text());

@@ -745,6 +745,38 @@ int closed_wake() {
     return 0;
 }
 
+// What the program has opened since under the numbers of the wake that it closed is its own.
+int reused_wake() {
+    SignalHandler signals;
+    signals.start();
+    if (option("by") == "child") {
+        const pid_t child = fork();
+        if (child != 0) return waitpid(child, nullptr, 0) == child ? 0 : 1;
+    }
+    for (int fd = 3; fd < 64; ++fd) close(fd);
+    int ends[6];
+    for (int i = 0; i < 6; i += 2)
+        if (pipe(ends + i) != 0 || write(ends[i + 1], "mine", 4) != 4) return 1;
+    std::string result = "started";
+    try {
+        SignalHandler own;
+        if (option("by") == "child")
+            own.start();
+        else
+            result = "got=" + std::to_string(signals.poll());
+    } catch (const daemonize::DaemonError&) {
+        result = "error";
+    }
+    int whole = 0;
+    for (int i = 0; i < 6; i += 2) {
+        char bytes[8];
+        fcntl(ends[i], F_SETFL, O_NONBLOCK);
+        whole += read(ends[i], bytes, sizeof bytes) == 4 && write(ends[i + 1], "x", 1) == 1;
+    }
+    say(result + " whole=" + std::to_string(whole) + ".");
+    _exit(0);
+}
+
 int no_time() {
     SignalHandler signals;
     signals.start();
@@ -920,6 +952,7 @@ const struct {
              {"counted-before", counted_before},
              {"forks-in-handler", forks_in_its_handler},
              {"closed-wake", closed_wake},
+             {"reused-wake", reused_wake},
              {"no-time", no_time},
              {"no-corpses", no_corpses},
              {"interrupted-ready", interrupted_ready},
