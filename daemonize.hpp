@@ -7122,6 +7122,8 @@ DAEMONIZE_LOCAL void close_targets(Session& s) noexcept {
     bool told = false;
     Str shown;
     set_shown(shown, text, std::strlen(text));
+    SignalHold hold;  // a log that nobody reads (SIGPIPE) must not take the word from the leader
+    hold.take();
     flush(s);
     if (s.channel) {
         append_line(s.targets[2].file, s.program.c_str(), shown.c_str());

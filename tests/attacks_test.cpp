@@ -746,6 +746,16 @@ TEST_CASE("Attack: starts that fail leave neither memory nor descriptors in thei
     }
 }
 
+TEST_CASE("Attack: fail() with a log that is a pipe without a reader: its text and status arrive") {
+    for (const std::string printed : {"", "printed=1"}) {
+        INFO(printed);
+        const Outcome said = run(hostile({"fails-into-a-pipe", "detach=yes", printed}));
+        INFO(said.text());
+        CHECK(said.status == 7);
+        CHECK(contains(said.err, "not today"));
+    }
+}
+
 TEST_CASE(
     "Attack: a context that is moved after its start keeps its file, and removes it at its end") {
     const Scratch dir;

@@ -494,6 +494,20 @@ int starts_and_fails() {
     return 0;
 }
 
+// Its log is a pipe that nobody reads any more.
+int fails_into_a_pipe() {
+    int ends[2];
+    if (pipe(ends) != 0) return 1;
+    DaemonContext context;
+    apply(context);
+    context.ready_by_hand = true;
+    context.standard_output = context.standard_error = daemonize::Stream::descriptor(ends[1]);
+    close(ends[0]);
+    context.open();
+    if (options.count("printed")) std::printf("text in a buffer\n");
+    context.fail("not today", 7);
+}
+
 int asked_after_close() {
     DaemonContext context;
     apply(context);
@@ -940,6 +954,7 @@ const struct {
              {"failed-in-foreground", failed_in_the_foreground},
              {"moved", moved},
              {"locks-after-fork", locks_after_fork},
+             {"fails-into-a-pipe", fails_into_a_pipe},
              {"starts-and-fails", starts_and_fails},
              {"fails-after-move", fails_after_move},
              {"asked-after-close", asked_after_close},
