@@ -3806,9 +3806,16 @@ DAEMONIZE_LOCAL bool tell_moment(Moment moment, long daemon = 0) noexcept {
         case Moment::reloading:
             std::snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld", Deadline::now());
             return tell_manager(text);
-        default:
+        default: {
+            const bool asked = manager.asked;
             std::snprintf(text, sizeof text, "MAINPID=%ld\nREADY=1", daemon);
-            return tell_manager(text);
+            const bool told = tell_manager(text);
+            if (asked) return told;
+            // A launcher that is kept has no descriptor more than before.
+            const Handle closes(manager.socket - 1);
+            manager = Manager();
+            return told;
+        }
     }
 }
 

@@ -756,6 +756,24 @@ TEST_CASE("Attack: fail() with a log that is a pipe without a reader: its text a
     }
 }
 
+TEST_CASE("Attack: a kept launcher under a manager has no descriptor more after its start") {
+    const Scratch dir;
+    const Descriptor manager(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_un name;
+    std::memset(&name, 0, sizeof name);
+    name.sun_family = AF_UNIX;
+    std::strcpy(name.sun_path, (dir / "notify").c_str());
+    REQUIRE(bind(manager.get(), reinterpret_cast<sockaddr*>(&name), sizeof name) == 0);
+    Launch launch = hostile({"starts-and-fails", "detach=yes", "ready=1"});
+    launch.environment.push_back({"NOTIFY_SOCKET", dir / "notify"});
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(count(said.out, "exit=0 more=0.") == 4);
+    char text[64] = "";
+    CHECK(recv(manager.get(), text, sizeof text - 1, MSG_DONTWAIT) > 0);
+    CHECK(contains(text, "MAINPID="));
+}
+
 TEST_CASE(
     "Attack: a context that is moved after its start keeps its file, and removes it at its end") {
     const Scratch dir;

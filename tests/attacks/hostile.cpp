@@ -487,7 +487,11 @@ int starts_and_fails() {
         apply(context);
         context.ready_by_hand = true;
         Error error;
-        if (context.start(error) != Role::launcher) context.fail("not today", 7);
+        if (context.start(error) != Role::launcher) {
+            if (!options.count("ready")) context.fail("not today", 7);
+            context.ready();
+            _exit(0);
+        }
         say("exit=" + std::to_string(error.exit_code) + " more=" +
             std::to_string(open_now() - before) + ".");
     }
