@@ -8190,7 +8190,7 @@ DAEMONIZE_SMALL void DaemonContext::ready() noexcept {
     renew_lock(*s.lock, true);
     s.starting = false;
     if (s.role == Role::foreground) {
-        if (tell_moment(Moment::ready) || manager_error() == 0) return;
+        if (tell_moment(Moment::ready) || manager_error() == 0 || s.decision.inetd) return;
         Error error;
         Fault fault;
         detail::fail(fault, manager_error(), "cannot send READY=1 to the service manager: ");

@@ -774,6 +774,18 @@ TEST_CASE("Attack: a kept launcher under a manager has no descriptor more after 
     CHECK(contains(text, "MAINPID="));
 }
 
+TEST_CASE("Attack: one connection of inetd's, and a manager that is gone: the client is not told") {
+    const Scratch dir;
+    const Descriptor client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    Launch launch = hostile({"asked-after-close"});
+    launch.input = client.get();
+    launch.environment.push_back({"NOTIFY_SOCKET", dir.file("notify", "")});
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(contains(said.out, "open=1 closed=0."));
+    CHECK(said.err == "");
+}
+
 TEST_CASE(
     "Attack: a context that is moved after its start keeps its file, and removes it at its end") {
     const Scratch dir;
