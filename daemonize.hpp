@@ -1230,7 +1230,7 @@ const std::size_t report_room = 32000;  // of its text: what is longer is cut, a
 DAEMONIZE_LOCAL bool is_plausible(const Report& report) noexcept {
     return (report.word == Report::ready && report.size == 0) ||
            (report.word == Report::failed && report.size <= report_room &&
-            report.code <= static_cast<int>(errc::drop_incomplete));
+            report.code > INT_MIN && report.code <= static_cast<int>(errc::drop_incomplete));
 }
 
 // ---- Paths ----
@@ -1337,7 +1337,7 @@ struct Identity {
     bool drops = false, sets_uid = false;
     long long uid = -1, gid = -1;
     int group_count = 0;
-    unsigned* groups = nullptr;  // never freed: a start is made once
+    unsigned* groups = nullptr;  // freed with the session, or before the next start
     Str user, home;              // "": nobody has that number
 };
 
@@ -1385,6 +1385,7 @@ struct Session {
     long parent = 0;  // the launcher after a start
     bool closed = false, in_job = false, tells_wait = false;
 
+    ~Session() { std::free(who.groups); }
     static Session& of(DaemonContext& context) noexcept { return *context.session_; }
 };
 
@@ -2866,6 +2867,7 @@ DAEMONIZE_LOCAL bool resolve_accounts(Session& s, Fault& fault) noexcept {
 
 // A set-uid program that names no user goes back to its caller.
 DAEMONIZE_LOCAL bool resolve_identity(Session& s, Fault& fault) noexcept {
+    std::free(s.who.groups);
     s.who = Identity();
     if (features.resolve_accounts && !features.resolve_accounts(s, fault)) return false;
     if (s.who.drops || (::getuid() == ::geteuid() && ::getgid() == ::getegid())) return true;
@@ -3419,6 +3421,7 @@ struct CapturedSignal {
 };
 static std::atomic<CapturedSignal*> captured_signals[signal_end];
 static std::atomic<int> wake_readable(0), wake_writable(0);  // descriptor + 1; 0: none yet
+static struct stat wake_file;                                // of both
 static std::atomic<long> signal_process(0);  // the process that handles signals: a fork is another
 static int signal_generation = 0;            // another one after each fork that handles its own
 static std::atomic<PidLock*> terminable(nullptr);  // of the daemon, for `terminate`
@@ -3556,6 +3559,13 @@ DAEMONIZE_LOCAL void drain_wake() noexcept {
     }
 }
 
+// The program's own closefrom() may have closed it, and the number be another file's.
+DAEMONIZE_LOCAL bool is_wake_end(int fd) noexcept {
+    struct stat st;
+    if (::fstat(fd, &st) != 0) return errno != EBADF;  // one failure is not believed
+    return S_ISFIFO(st.st_mode) && same_file(st, wake_file);
+}
+
 // A new pipe for this process, rung if something was counted already.
 DAEMONIZE_LOCAL bool make_wake(Fault& fault) noexcept {
     int ends[2] = {-1, -1};
@@ -3566,8 +3576,11 @@ DAEMONIZE_LOCAL bool make_wake(Fault& fault) noexcept {
         if (!*end || ::fcntl(end->fd(), F_SETFD, FD_CLOEXEC) != 0 ||
             ::fcntl(end->fd(), F_SETFL, flags_needed) != 0)
             return refused(fault, "cannot set up a pipe for signals");
-    const Handle old_readable(wake_readable.exchange(static_cast<int>(readable.release()) + 1) - 1);
-    const Handle old_writable(wake_writable.exchange(static_cast<int>(writable.release()) + 1) - 1);
+    const int old_ends[] = {wake_readable.exchange(static_cast<int>(readable.release()) + 1) - 1,
+                            wake_writable.exchange(static_cast<int>(writable.release()) + 1) - 1};
+    for (const int old : old_ends)
+        if (is_wake_end(old)) const Handle closes(old);
+    ::fstat(wake_readable.load() - 1, &wake_file);
     for (int signum = 1; signum < signal_end; ++signum) {
         if (pending_signals(signum) == 0) continue;
         ring_wake();
@@ -3609,9 +3622,8 @@ DAEMONIZE_LOCAL bool is_wake_process() noexcept { return signal_process.load() =
 
 // Is the wake this process's, and has nobody closed it (the program's own closefrom())?
 DAEMONIZE_LOCAL bool is_wake_open(int generation) noexcept {
-    struct stat st;
     return generation == signal_generation && is_wake_process() &&
-           (::fstat(wake_readable.load() - 1, &st) == 0 ? S_ISFIFO(st.st_mode) : errno != EBADF);
+           is_wake_end(wake_readable.load() - 1);
 }
 
 DAEMONIZE_LOCAL int wake_generation() noexcept { return signal_generation; }
@@ -3812,9 +3824,16 @@ DAEMONIZE_LOCAL bool tell_moment(Moment moment, long daemon = 0) noexcept {
         case Moment::reloading:
             std::snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld", Deadline::now());
             return tell_manager(text);
-        default:
+        default: {
+            const bool asked = manager.asked;
             std::snprintf(text, sizeof text, "MAINPID=%ld\nREADY=1", daemon);
-            return tell_manager(text);
+            const bool told = tell_manager(text);
+            if (asked) return told;
+            // A launcher that is kept has no descriptor more than before.
+            const Handle closes(manager.socket - 1);
+            manager = Manager();
+            return told;
+        }
     }
 }
 
@@ -4185,7 +4204,8 @@ DAEMONIZE_SMALL void Leader::judge(const Deadline& deadline) noexcept {
         report.word = Report::ready;
         report.exit_code = 0;
     } else if (in.state == Incoming::complete) {
-        report.code = in.report.code;
+        // A code of 0 would be no error to who asks the Error.
+        report.code = in.report.code ? in.report.code : static_cast<int>(errc::start_failed);
         report.exit_code = failure_code(in.report.exit_code);
     } else if (in.state == Incoming::nonsense) {
         fail(fault, errc::start_failed, "cannot start %P: it sent a report that is none", pid);
@@ -4266,6 +4286,8 @@ DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leade
     in.size = 0;
     bool ended = false, late = false, told_wait = !s.tells_wait;
     Deadline end = deadline, wait_line(Duration(1000));
+    std::free(in.text);  // of a start before
+    in.text = nullptr;
     while (!ended && !late) {
         late = end.over();
         const Incoming::State state = read_report(channel.fd());
@@ -4284,12 +4306,14 @@ DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leade
     }
     const bool told = in.state == Incoming::complete;
     int status = 0;
-    // Before it is collected: until then its number is nobody else's. The leader first: it may not
-    // have a group yet, and has no daemon then.
-    if (!told || !ended) ::kill(leader, SIGKILL);
-    if (!told) ::kill(-leader, SIGKILL);
+    // A leader whose end of the channel is closed has ended. It is not signalled: a caller who
+    // ignores SIGCHLD has it collected at once, and its number may be a stranger's by now.
+    if (!ended) ::kill(leader, SIGKILL);
     while (::waitpid(leader, &status, 0) == -1 && errno == EINTR) {
     }
+    // As long as its group has a member nobody gets the number: if a process has it, the group is
+    // gone. A leader that never had a group has no daemon either.
+    if (!told && ::kill(leader, 0) != 0 && errno == ESRCH) ::kill(-leader, SIGKILL);
     s.daemon = told ? static_cast<long>(in.report.pid) : 0;
     s.exit_code = told ? in.report.exit_code : 1;
     if (told && in.report.word == Report::ready) return true;
@@ -7125,6 +7149,8 @@ DAEMONIZE_LOCAL void close_targets(Session& s) noexcept {
     bool told = false;
     Str shown;
     set_shown(shown, text, std::strlen(text));
+    SignalHold hold;  // a log that nobody reads (SIGPIPE) must not take the word from the leader
+    hold.take();
     flush(s);
     if (s.channel) {
         append_line(s.targets[2].file, s.program.c_str(), shown.c_str());
@@ -8128,6 +8154,7 @@ DAEMONIZE_SMALL DaemonContext::DaemonContext() : session_(new detail::Session) {
 
 DAEMONIZE_SMALL DaemonContext::DaemonContext(DaemonContext&& other) noexcept
     : DaemonOptions(std::move(other)), session_(other.session_) {
+    if (session_->context) session_->context = this;
     other.session_ = new detail::Session;
 }
 
@@ -8183,7 +8210,7 @@ DAEMONIZE_SMALL void DaemonContext::ready() noexcept {
     renew_lock(*s.lock, true);
     s.starting = false;
     if (s.role == Role::foreground) {
-        if (tell_moment(Moment::ready) || manager_error() == 0) return;
+        if (tell_moment(Moment::ready) || manager_error() == 0 || s.decision.inetd) return;
         Error error;
         Fault fault;
         detail::fail(fault, manager_error(), "cannot send READY=1 to the service manager: ");
