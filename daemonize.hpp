@@ -2136,7 +2136,10 @@ DAEMONIZE_LOCAL bool is_still_inherited(int fd) noexcept {
     if (fd < 3 || fd >= in.end || !in.open[fd]) return false;
     struct stat st;
     if (fd >= compared || in.open[fd] == by_number || ::fstat(fd, &st) != 0) return true;
-    return st.st_dev == in.files[fd].device && st.st_ino == in.files[fd].inode;
+    if (st.st_dev != in.files[fd].device || st.st_ino != in.files[fd].inode) return false;
+    // All of epoll, eventfd, timerfd are one inode, without a type. One that is close-on-exec has
+    // come through no exec.
+    return (st.st_mode & S_IFMT) != 0 || (::fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0;
 }
 
 // ---- Directories on the way to a file ----
@@ -2889,7 +2892,8 @@ DAEMONIZE_LOCAL bool has_capabilities() noexcept {
     struct {
         std::uint32_t effective, permitted, inheritable;
     } data[2] = {{0, 0, 0}, {0, 0, 0}};
-    return ::syscall(SYS_capget, &header, data) == 0 &&
+    // What is not told (a filter denies the call) is not proven.
+    return ::syscall(SYS_capget, &header, data) != 0 ||
            (data[0].permitted | data[1].permitted) != 0;
 }
 DAEMONIZE_LOCAL void set_dumpable() noexcept { ::prctl(PR_SET_DUMPABLE, 1L, 0L, 0L, 0L); }
@@ -3104,6 +3108,11 @@ DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
     const bool seen = ::fstat(way.directory.fd(), &st) == 0;
     const char* const why = seen ? distrust_directory(st, false, way) : nullptr;
     if (why) return refused_way(fault, "cannot make directory", path.c_str(), why);
+    // What somebody else could put in its place would be given away.
+    if (!way.alone && ::geteuid() == 0 &&
+        ::fstatat(way.directory.fd(), way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return refused_way(fault, "cannot make directory", path.c_str(),
+                           "root makes none where others can write");
     if (::mkdirat(way.directory.fd(), way.leaf, 0755) != 0)
         return errno == EEXIST || refused(fault, "cannot make directory %p", path.c_str());
     // Whatever the umask. By descriptor: the name could be another's by now.
@@ -4345,6 +4354,7 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold& hold, bool& started, Fault& 
         return Role::launcher;
     }
     flush_streams(s.context->allow_threads);
+    std::fflush(stdout);  // also with threads: else the launcher's print() and the daemon both do
     own_fork = true;
     const long caller = self();
     const pid_t leader = ::fork();

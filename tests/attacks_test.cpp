@@ -576,6 +576,18 @@ TEST_CASE("Attack: capabilities that were to survive the drop: none does, or it 
     }
 }
 
+TEST_CASE("Attack: capabilities that nobody may ask for: the drop is refused") {
+    NEEDS_ROOT();
+    NEEDS_DENY();
+    SKIP_UNLESS(!generic(), "there are no capabilities on any other Unix");
+    Launch launch = hostile({"capable", "keep=1", "user=nobody", "detach=no", "kind=keep"});
+    launch.argv = denied({"capget:EPERM"}, launch.argv);
+    without_leak_check(launch);
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(contains(said.out, "refused error=drop_incomplete"));
+}
+
 TEST_CASE("Attack: a set-uid program that names no user keeps no right of its owner's") {
     NEEDS_ROOT();
     SKIP_UNLESS(!sanitized(), "a sanitizer and a set-uid program do not go together");
@@ -784,6 +796,55 @@ TEST_CASE("Attack: one connection of inetd's, and a manager that is gone: the cl
     INFO(said.text());
     CHECK(contains(said.out, "open=1 closed=0."));
     CHECK(said.err == "");
+}
+
+TEST_CASE("Attack: make_directory: root gives away no directory that a user has put in its place") {
+    NEEDS_ROOT();
+    NEEDS_TRACE_OF_ALL();
+    const Scratch dir;
+    dir.directory("alice");
+    give(dir / "alice");
+    const std::string run_there = dir / "alice/run", secret = dir / "alice/secret";
+    dir.directory("alice/secret", 0700);
+    const ino_t inode = stat_of(secret).st_ino;
+    const Meddler meddler({"exchange", run_there, secret}, true);
+    const auto is_roots = [&] {
+        for (const std::string& name : {run_there, secret}) {
+            const struct stat st = stat_of(name);
+            if (st.st_ino == inode) return st.st_uid == 0 && (st.st_mode & 0777) == 0700;
+        }
+        return true;  // in the middle of an exchange
+    };
+    rounds(
+        Millis(4000),
+        [&] {
+            run({{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=mkdirat", "-e",
+                  "inject=mkdirat:delay_exit=3000", program("hostile"), "asked-after-close",
+                  "make=1", "user=nobody", "detach=yes", "pidfile=" + run_there + "/a.pid"}});
+            none_left();
+            rmdir(stat_of(secret).st_ino == inode ? run_there.c_str() : secret.c_str());
+            if (stat_of(secret).st_ino != inode) rename(run_there.c_str(), secret.c_str());
+        },
+        is_roots);
+}
+
+TEST_CASE("Attack: allow_threads: text in a buffer of stdout appears once, by start of control()") {
+    const Scratch dir;
+    const Outcome said = run(hostile({"prints-before-start", "detach=yes", "threads=1",
+                                      "pidfile=" + (dir / "t.pid"), "log=" + (dir / "log")}));
+    INFO(said.text());
+    REQUIRE(none_left());
+    CHECK(said.status == 0);
+    CHECK(count(said.out, "in a buffer") == 1);
+    CHECK(slurp(dir / "log") == "");
+}
+
+TEST_CASE("Attack: an epoll set with the number of an eventfd that was inherited stays open") {
+    const Scratch dir;
+    const std::string log = dir / "log";
+    REQUIRE(run(hostile({"own-epoll", "log=" + log})).status == 0);
+    REQUIRE(eventually([&] { return contains(slurp(log), "epoll="); }));
+    CHECK(slurp(log) == "epoll=0.\n");
 }
 
 TEST_CASE(

@@ -11,6 +11,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -60,6 +62,8 @@ void apply(DaemonContext& context) {
     if (options.count("keep"))
         context.standard_output = context.standard_error = daemonize::keep_stream;
     if (options.count("user")) context.uid = options["user"];
+    context.make_directory = options.count("make") != 0;
+    context.allow_threads = options.count("threads") != 0;
     if (options.count("limit")) context.ready_timeout = daemonize::Duration(number_option("limit"));
     if (options.count("chdir")) context.working_directory = options["chdir"];
     if (option("detach") == "no") context.detach_process = daemonize::Detach::no;
@@ -512,6 +516,43 @@ int fails_into_a_pipe() {
     context.fail("not today", 7);
 }
 
+int prints_before_start() {
+    pthread_t thread;
+    pthread_create(&thread, nullptr, [](void*) -> void* { pause_for_ever(); }, nullptr);
+    std::printf("in a buffer\n");
+    DaemonContext context;
+    apply(context);
+    std::string name = "hostile", verb = "start";
+    char* argv[] = {&name[0], &verb[0], nullptr};
+    return daemonize::control(2, argv, context, [](DaemonContext& daemon) {
+        daemon.ready();
+        return 0;
+    });
+}
+
+// Its starter's eventfd is closed, and its own set of epoll has the number.
+int own_epoll() {
+    const int number = 10;
+    if (!options.count("inherited")) {
+        char name[] = "hostile", word[] = "own-epoll", inherited[] = "inherited=1";
+        std::string log = "log=" + option("log");
+        char* argv[] = {name, word, inherited, &log[0], nullptr};
+        if (dup2(eventfd(0, 0), number) != number) return 1;
+        execv("/proc/self/exe", argv);
+        return 1;
+    }
+    close(number);
+    const int set = epoll_create1(EPOLL_CLOEXEC);
+    if (fcntl(set, F_DUPFD_CLOEXEC, number) != number) return 1;
+    DaemonContext context;
+    apply(context);
+    context.detach_process = daemonize::Detach::yes;
+    context.open();
+    epoll_event event;
+    say("epoll=" + std::to_string(epoll_wait(number, &event, 1, 0)) + ".");
+    return 0;
+}
+
 int asked_after_close() {
     DaemonContext context;
     apply(context);
@@ -958,6 +999,8 @@ const struct {
              {"failed-in-foreground", failed_in_the_foreground},
              {"moved", moved},
              {"locks-after-fork", locks_after_fork},
+             {"own-epoll", own_epoll},
+             {"prints-before-start", prints_before_start},
              {"fails-into-a-pipe", fails_into_a_pipe},
              {"starts-and-fails", starts_and_fails},
              {"fails-after-move", fails_after_move},
