@@ -2379,6 +2379,21 @@ DAEMONIZE_LOCAL long record_owner(int fd, short type, int) noexcept {
 }
 #endif
 
+// The close of a PID file drops what this process has locked of it: another thread may have taken it
+// since the open. What is declared before the Handle sees to it after the close.
+struct ProofKeeper {
+    ProofKeeper() noexcept {}
+    DAEMONIZE_SMALL ~ProofKeeper() {
+        const int saved = errno;
+        for (HeldLock& held : held_locks)
+            if (held.owner.load() == self())
+                set_record_lock(held.file.load() - 1, held.bytes.load());
+        errno = saved;
+    }
+    ProofKeeper(const ProofKeeper&) = delete;
+    ProofKeeper& operator=(const ProofKeeper&) = delete;
+};
+
 // A lock without waiting; got or held, or failed with errno.
 DAEMONIZE_LOCAL Attempt lock_now(int fd, int kind) noexcept {
     int rc;
@@ -2545,8 +2560,9 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
             lock.inode = static_cast<unsigned long long>(st.st_ino);
             return Attempt::got;
         }
+        if (is_named(lock, file.fd(), st)) ::unlinkat(lock.directory.fd(), lock.leaf, 0);
         errno = EMFILE;
-        return lock_fault(fault, "cannot hold another PID file than %p", lock);
+        return lock_fault(fault, "cannot hold as many PID files as with %p", lock);
     }
     fail(fault, errc::timed_out, "cannot lock %p: it was replaced a hundred times",
          lock.path.c_str());
@@ -2671,6 +2687,7 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     if (!S_ISREG(st.st_mode)) return refused_way(fault, "cannot read", path, distrust(st));
     describe_file(st, view);
     if (view_own(st, view)) return true;
+    const ProofKeeper keeper;
     const Handle file =
         open_at(directory, way.leaf, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat opened;
@@ -2707,6 +2724,7 @@ DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, 
     lock.directory = std::move(way.directory);
     const int directory = lock.directory.fd();
     const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    const ProofKeeper keeper;
     Handle file = open_at(directory, lock.leaf, flags | O_RDWR);
     if (!file && errno != ENOENT) file = open_at(directory, lock.leaf, flags | O_RDONLY);
     if (!file) return errno == ENOENT || refused(fault, "cannot remove %p", path);

@@ -847,6 +847,22 @@ TEST_CASE("Attack: an epoll set with the number of an eventfd that was inherited
     CHECK(slurp(log) == "epoll=0.\n");
 }
 
+TEST_CASE("Attack: a thread that asks while another one takes the file costs nobody the proof") {
+    SKIP_UNLESS(!generic(), "there is no record lock");
+    const Scratch dir;
+    Launch launch = hostile({"asks-while-it-takes", "pidfile=" + (dir / "t.pid"), "ms=8000"});
+    launch.limit = Millis(60000);
+    CHECK(contains(run(launch).out, "lost=0."));
+}
+
+TEST_CASE("Attack: more PID files than can be held: the refused ones are not there") {
+    const Scratch dir;
+    const Outcome said = run(hostile({"takes-many", "in=" + dir.path()}));
+    INFO(said.text());
+    CHECK(contains(said.out, "refused file=0."));
+    CHECK_FALSE(contains(said.out, "refused file=1."));
+}
+
 TEST_CASE(
     "Attack: a context that is moved after its start keeps its file, and removes it at its end") {
     const Scratch dir;

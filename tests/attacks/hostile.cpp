@@ -553,6 +553,54 @@ int own_epoll() {
     return 0;
 }
 
+// A thread asks for the state of the file that another one takes, over and over: is it proven?
+int asks_while_it_takes() {
+    static const std::string file = option("pidfile");
+    for (int i = 0; i < 2; ++i) {
+        pthread_t thread;
+        pthread_create(
+            &thread, nullptr,
+            [](void*) -> void* {
+                for (;;) daemonize::status(file);
+            },
+            nullptr);
+    }
+    int lost = 0;
+    const long end = now_ms() + number_option("ms");
+    while (now_ms() < end) {
+        daemonize::PidFile own(file);
+        Error error;
+        if (!own.acquire(daemonize::Duration(2000), error)) continue;
+        const pid_t child = fork();  // nobody is in his own way
+        if (child == 0) {
+            struct flock asked;
+            std::memset(&asked, 0, sizeof asked);
+            asked.l_type = F_RDLCK;
+            asked.l_start = 0x40000000;
+            asked.l_len = 1;
+            const int fd = open(file.c_str(), O_RDONLY);
+            _exit(fcntl(fd, F_GETLK, &asked) == 0 && asked.l_type == F_UNLCK);
+        }
+        int status = 0;
+        waitpid(child, &status, 0);
+        lost += status != 0;
+    }
+    say("lost=" + std::to_string(lost) + ".");
+    _exit(0);
+}
+
+int takes_many() {
+    for (int i = 0; i < 40; ++i) {
+        daemonize::PidFile* const file =
+            new daemonize::PidFile(option("in") + "/" + std::to_string(i) + ".pid");
+        Error error;
+        if (file->acquire(daemonize::Duration(0), error)) continue;
+        say("refused file=" + std::to_string(access(file->path().c_str(), F_OK) == 0) + ". " +
+            error.text);
+    }
+    _exit(0);
+}
+
 int asked_after_close() {
     DaemonContext context;
     apply(context);
@@ -999,6 +1047,8 @@ const struct {
              {"failed-in-foreground", failed_in_the_foreground},
              {"moved", moved},
              {"locks-after-fork", locks_after_fork},
+             {"takes-many", takes_many},
+             {"asks-while-it-takes", asks_while_it_takes},
              {"own-epoll", own_epoll},
              {"prints-before-start", prints_before_start},
              {"fails-into-a-pipe", fails_into_a_pipe},
