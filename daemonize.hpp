@@ -3768,8 +3768,9 @@ DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcep
             captured->before = ours;
         else if (::sigaction(signum, &ours, &found) != 0)
             return refused(fault, "cannot handle %S", signum);
-        else if (is_programs_own(signum, found))
-            ::sigaction(signum, &found, nullptr);
+        else if (is_programs_own(signum, found) ||
+                 (!detached && signum == SIGHUP && is_ours(found, Route::ignore)))
+            ::sigaction(signum, &found, nullptr);  // `nohup prog run` is meant, too
     }
     return true;
 }

@@ -601,6 +601,14 @@ int takes_many() {
     _exit(0);
 }
 
+int opens_and_waits() {
+    DaemonContext context;
+    apply(context);
+    context.open();
+    say("waits");
+    pause_for_ever();
+}
+
 int asked_after_close() {
     DaemonContext context;
     apply(context);
@@ -1047,6 +1055,7 @@ const struct {
              {"failed-in-foreground", failed_in_the_foreground},
              {"moved", moved},
              {"locks-after-fork", locks_after_fork},
+             {"opens-and-waits", opens_and_waits},
              {"takes-many", takes_many},
              {"asks-while-it-takes", asks_while_it_takes},
              {"own-epoll", own_epoll},
