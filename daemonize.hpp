@@ -1620,7 +1620,6 @@ DAEMONIZE_LOCAL void flush_streams(bool other_threads) noexcept {
     if (!other_threads) std::fflush(nullptr);
 }
 
-// A reader that has gone (`start | true`) must not turn the status into 141.
 // One line, whatever the program is called.
 DAEMONIZE_LOCAL void write_line(int fd, const char* program, const char* text) noexcept {
     Text shown;
@@ -1631,6 +1630,7 @@ DAEMONIZE_LOCAL void write_line(int fd, const char* program, const char* text) n
     write_all(fd, whole.c_str(), std::strlen(whole.c_str()));
 }
 
+// A reader that has gone (`start | true`) must not turn the status into 141.
 DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) noexcept {
     const WithoutSignal muffled(SIGPIPE);
     std::fflush(stdout);  // after what stdio holds
@@ -2337,6 +2337,8 @@ DAEMONIZE_LOCAL bool is_entered(const PidLock& lock) noexcept {
 
 DAEMONIZE_LOCAL std::intptr_t lock_handle(const PidLock& lock) noexcept { return lock_file(lock); }
 
+static const long no_process = -1, no_such_lock = -2;  // see record_owner()
+
 #if DAEMONIZE_LINUX
 // Bytes far behind the text: a record lock there shows its owner's number to anyone who asks. The
 // first says "a daemon", the second "ready".
@@ -2355,8 +2357,6 @@ DAEMONIZE_LOCAL bool set_record_lock(int fd, int count) noexcept {
     return ::fcntl(fd, F_SETLK, &lock) == 0;
 }
 
-static const long no_process = -1, no_such_lock = -2;
-
 // Who has it, or would keep a daemon from it: 0 nobody, no_process one of another PID namespace,
 // no_such_lock a lock of another kind (of an open file, or of a server that maps flock() onto it).
 DAEMONIZE_LOCAL long record_owner(int fd, short type, int byte) noexcept {
@@ -2367,7 +2367,6 @@ DAEMONIZE_LOCAL long record_owner(int fd, short type, int byte) noexcept {
 #else
 // flock() and fcntl() see each other's locks on the systems with kinfo: a second lock would be
 // refused, but F_GETLK shows the first without disturbing a start.
-static const long no_process = -1, no_such_lock = -2;
 DAEMONIZE_LOCAL bool set_record_lock(int, int) noexcept { return true; }
 DAEMONIZE_LOCAL long record_owner(int fd, short type, int) noexcept {
     struct flock lock;
@@ -2739,6 +2738,7 @@ DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, 
     if (static_cast<unsigned long long>(st.st_dev) != seen.device ||
         static_cast<unsigned long long>(st.st_ino) != seen.inode || !is_left_by(now, pid))
         return true;
+    errno = ENOENT;  // of another file with that name: nothing of the daemon's is there any more
     if (!is_named(lock, file.fd(), st))
         return errno == ENOENT || refused(fault, "cannot remove %p", path);
     return ::unlinkat(directory, lock.leaf, 0) == 0 || errno == ENOENT ||
@@ -2773,7 +2773,7 @@ DAEMONIZE_LOCAL bool all_ids_are(long long uid, long long gid) noexcept {
 
 // getpwnam_r() and its sisters want a buffer of unknown size; the record points into it.
 template <class Record, class Key, class Call>
-int look_up(Call call, Key key, Record& record, Handle*, char*& buffer, bool& found) noexcept {
+int look_up(Call call, Key key, Record& record, char*& buffer, bool& found) noexcept {
     std::size_t size = 1024;
     for (buffer = nullptr;; size *= 2) {
         char* const larger = static_cast<char*>(std::realloc(buffer, size));
@@ -2799,12 +2799,12 @@ DAEMONIZE_LOCAL bool find_user(const Account& account, Identity& who, long long&
     int rc = 0;
     who.uid = account.id();
     if (*name) {
-        rc = look_up(::getpwnam_r, name, record, nullptr, buffer, found);
+        rc = look_up(::getpwnam_r, name, record, buffer, found);
         if (!found) who.uid = parse_number(name, largest_id);
     }
     if (!found && who.uid >= 0) {
         std::free(buffer);
-        rc = look_up(::getpwuid_r, static_cast<uid_t>(who.uid), record, nullptr, buffer, found);
+        rc = look_up(::getpwuid_r, static_cast<uid_t>(who.uid), record, buffer, found);
     }
     if (found) {
         who.uid = static_cast<long long>(record.pw_uid);
@@ -2828,7 +2828,7 @@ DAEMONIZE_LOCAL bool find_group(const Account& account, long long& gid, Fault& f
     const char* const name = account.name().c_str();
     gid = account.id();
     if (*name == '\0') return true;
-    const int rc = look_up(::getgrnam_r, name, record, nullptr, buffer, found);
+    const int rc = look_up(::getgrnam_r, name, record, buffer, found);
     gid = found ? static_cast<long long>(record.gr_gid) : parse_number(name, largest_id);
     std::free(buffer);
     errno = rc;
@@ -3596,12 +3596,11 @@ DAEMONIZE_LOCAL bool is_wake_end(int fd) noexcept {
 // A new pipe for this process, rung if something was counted already.
 DAEMONIZE_LOCAL bool make_wake(Fault& fault) noexcept {
     int ends[2] = {-1, -1};
-    const int flags_needed = O_NONBLOCK;
     if (::pipe(ends) != 0) return refused(fault, "cannot make a pipe for signals");
     Handle readable = lifted(ends[0]), writable = lifted(ends[1]);
     for (const Handle* end : {&readable, &writable})
         if (!*end || ::fcntl(end->fd(), F_SETFD, FD_CLOEXEC) != 0 ||
-            ::fcntl(end->fd(), F_SETFL, flags_needed) != 0)
+            ::fcntl(end->fd(), F_SETFL, O_NONBLOCK) != 0)
             return refused(fault, "cannot set up a pipe for signals");
     const int old_ends[] = {wake_readable.exchange(static_cast<int>(readable.release()) + 1) - 1,
                             wake_writable.exchange(static_cast<int>(writable.release()) + 1) - 1};
@@ -4049,8 +4048,8 @@ DAEMONIZE_LOCAL bool settle_in(Session& s, Fault& fault) noexcept {
 
 // ---- The start: launcher, leader, daemon ----
 
-// Sends all of it, or until nobody has read for `limit`: a peer that is stopped or gone must not
-// hold this process for ever.
+// Sends all of it, within `limit`: a peer that is stopped or gone must not hold this process for
+// ever.
 DAEMONIZE_LOCAL bool send_bytes(int fd, const void* bytes, std::size_t size,
                                 Duration limit) noexcept {
     const char* at = static_cast<const char*>(bytes);
