@@ -3297,7 +3297,9 @@ DAEMONIZE_LOCAL bool open_late_streams(Session& s, Fault& fault) noexcept {
     for (const Target& target : s.targets) late = late || target.late;
     if (!late) return true;
     const uid_t root = ::geteuid();
-    if (::seteuid(static_cast<uid_t>(s.who.uid)) != 0)
+    const gid_t group = ::getegid();  // before a reload still root's own
+    if (::setegid(static_cast<gid_t>(s.who.gid)) != 0 ||
+        ::seteuid(static_cast<uid_t>(s.who.uid)) != 0)
         return refused(fault, "cannot change to user %d", s.who.uid);
     bool done = true;
     for (int which = 0; done && which < 3; ++which)
@@ -3305,7 +3307,7 @@ DAEMONIZE_LOCAL bool open_late_streams(Session& s, Fault& fault) noexcept {
     if (!done)
         format(fault.text, " (opened as user %d, for others can write to a directory on the way)",
                s.who.uid);
-    if (::seteuid(root) != 0)
+    if (::seteuid(root) != 0 || ::setegid(group) != 0)
         return refused(fault, "cannot change back to user %d", static_cast<long long>(root));
     return done;
 }
@@ -3343,9 +3345,10 @@ DAEMONIZE_LOCAL bool make_moved_logs(Session& s, Fault& fault) noexcept {
     return open_late_streams(s, fault);
 }
 
-DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
-                                 const char* text) noexcept {
-    if (log) write_line(log.fd(), program, text);
+// A pipe that nobody empties must not keep the word from the leader.
+DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program, const char* text) noexcept {
+    struct pollfd room = {log.fd(), POLLOUT, 0};
+    if (log && ::poll(&room, 1, 0) != 0) write_line(log.fd(), program, text);
 }
 
 // ---- Descriptors that the daemon does not keep ----

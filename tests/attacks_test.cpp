@@ -507,6 +507,29 @@ TEST_CASE("Attack: root's log without a drop goes through nobody's link, and int
     }
 }
 
+TEST_CASE("Attack: a log that `reload` makes in a user's directory has his group, as the start's") {
+    NEEDS_ROOT();
+    SKIP_UNLESS(!generic(), "POSIX does not tell whose a process is: root signals none by that file");
+    const Daemon daemon;
+    const Scratch& dir = daemon.dir;
+    dir.directory("alice");
+    give(dir / "alice");
+    const std::string log = dir / "alice/app.log";
+    const auto verb = [&](const std::string& word) {
+        return run({{program("subject"), word, "--pidfile", daemon.pidfile, "--stdout", log,
+                     "--user", "nobody"}});
+    };
+    REQUIRE(verb("start").status == 0);
+    CHECK(stat_of(log).st_gid == nobody);
+    REQUIRE(rename(log.c_str(), (log + ".1").c_str()) == 0);
+    const Outcome said = verb("reload");
+    INFO(said.text());
+    CHECK(said.status == 0);
+    CHECK(stat_of(log).st_uid == nobody);
+    CHECK(stat_of(log).st_gid == nobody);
+    CHECK(run({{program("subject"), "stop", "--pidfile", daemon.pidfile}}).status == 0);
+}
+
 TEST_CASE("Attack: a jail by way of nobody's link is refused") {
     NEEDS_ROOT();
     const Daemon daemon;
@@ -758,10 +781,10 @@ TEST_CASE("Attack: starts that fail leave neither memory nor descriptors in thei
     }
 }
 
-TEST_CASE("Attack: fail() with a log that is a pipe without a reader: its text and status arrive") {
-    for (const std::string printed : {"", "printed=1"}) {
-        INFO(printed);
-        const Outcome said = run(hostile({"fails-into-a-pipe", "detach=yes", printed}));
+TEST_CASE("Attack: fail() with a log that is a pipe without a reader, or full: its text and status arrive") {
+    for (const std::string how : {"", "printed=1", "full=1"}) {
+        INFO(how);
+        const Outcome said = run(hostile({"fails-into-a-pipe", "detach=yes", "limit=3000", how}));
         INFO(said.text());
         CHECK(said.status == 7);
         CHECK(contains(said.err, "not today"));

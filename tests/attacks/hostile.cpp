@@ -510,7 +510,14 @@ int fails_into_a_pipe() {
     apply(context);
     context.ready_by_hand = true;
     context.standard_output = context.standard_error = daemonize::Stream::descriptor(ends[1]);
-    close(ends[0]);
+    if (options.count("full")) {  // a reader who reads nothing
+        fcntl(ends[1], F_SETFL, O_NONBLOCK);
+        while (write(ends[1], "full", 4) == 4) {
+        }
+        fcntl(ends[1], F_SETFL, 0);
+    } else {
+        close(ends[0]);
+    }
     context.open();
     if (options.count("printed")) std::printf("text in a buffer\n");
     context.fail("not today", 7);
