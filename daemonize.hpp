@@ -1914,19 +1914,29 @@ DAEMONIZE_LOCAL bool may_signal(Process& process, const PidFileView& view, Fault
     }
 }
 
-// kill() by root as another user, in a child: ids belong to all threads of a process.
+// kill() by root as another user, in a child: ids belong to all threads of a process. The child is
+// that user's: he may stop it, so the answer is waited for with a limit; and it is asked for its
+// answer, not for its status, which a caller that ignores SIGCHLD has not.
 DAEMONIZE_LOCAL int kill_as(long long user, pid_t pid, int signum) noexcept {
+    Handle hears, tells;
+    if (!make_socket_pair(hears, tells)) return -1;
     const pid_t child = ::fork();
-    if (child == 0)
-        ::_exit(::setuid(static_cast<uid_t>(user)) == 0 && ::kill(pid, signum) == 0 ? 0
-                : errno == ESRCH                                                    ? 1
-                                                                                    : 2);
-    int status = 0;
-    while (child > 0 && ::waitpid(child, &status, 0) == -1 && errno == EINTR) {
+    if (child == 0) {
+        const bool sent = ::setuid(static_cast<uid_t>(user)) == 0 && ::kill(pid, signum) == 0;
+        const int answer = sent ? 0 : errno;
+        ::_exit(::send(tells.fd(), &answer, sizeof answer, send_flags) == sizeof answer ? 0 : 1);
     }
     if (child < 0) return -1;
-    errno = WIFEXITED(status) && WEXITSTATUS(status) == 1 ? ESRCH : EPERM;
-    return status == 0 ? 0 : -1;  // a caller that ignores SIGCHLD has no status: 0
+    tells.close();
+    int cause = 0, status = 0;
+    struct pollfd told = {hears.fd(), POLLIN, 0};
+    ::poll(&told, 1, 1000);
+    if (::recv(hears.fd(), &cause, sizeof cause, MSG_DONTWAIT) != sizeof cause) cause = EPERM;
+    if (::waitpid(child, &status, WNOHANG) == 0) ::kill(child, SIGKILL);  // there, so still ours
+    while (::waitpid(child, &status, 0) == -1 && errno == EINTR) {
+    }
+    errno = cause;
+    return cause == 0 ? 0 : -1;
 }
 
 // Through the pidfd: a number that was recycled since cannot be hit. By number only where that call

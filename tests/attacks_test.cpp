@@ -530,6 +530,29 @@ TEST_CASE("Attack: a log that `reload` makes in a user's directory has his group
     CHECK(run({{program("subject"), "stop", "--pidfile", daemon.pidfile}}).status == 0);
 }
 
+TEST_CASE("Attack: where nothing tells whose a process is: a signal that was not sent is not said to be") {
+    NEEDS_MOUNTS();
+    NEEDS_TRACE_OF_ALL();
+    const Victim daemon;  // root's own
+    check_started(daemon, daemon.start({"open", "wait"}));
+    give(daemon.pidfile);  // whoever it belongs to may not signal it
+    for (const std::string how : {"", "trap '' CHLD;", "trace"}) {
+        INFO(how);
+        const std::string trace =
+            "strace -f -qq -o /dev/null -e trace=setuid -e inject=setuid:signal=STOP ";
+        Launch blind({"unshare", "-m", "sh", "-c",
+                      "mount -t tmpfs none /proc; " + (how == "trace" ? std::string() : how) +
+                          " exec " + (how == "trace" ? trace : std::string()) + "$V send=$P,10"});
+        blind.environment = {{"V", program("victim")}, {"P", daemon.pidfile}};
+        blind.limit = Millis(10000);
+        const Outcome said = run(blind);
+        INFO(said.text());
+        CHECK_FALSE(said.timed_out);
+        CHECK(contains(said.out, "sent=0"));
+        CHECK(alive(daemon.pid()));
+    }
+}
+
 TEST_CASE("Attack: a jail by way of nobody's link is refused") {
     NEEDS_ROOT();
     const Daemon daemon;
