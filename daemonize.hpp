@@ -4334,6 +4334,21 @@ DAEMONIZE_LOCAL Handle owned(HANDLE handle) noexcept {
     return Handle(handle ? reinterpret_cast<std::intptr_t>(handle) : -1);
 }
 
+// Of a handle of one process, for another (or the same); nullptr: that process is gone. With an
+// `access` of 0 the new one may what the old one may.
+DAEMONIZE_LOCAL HANDLE duplicate(HANDLE from, HANDLE handle, HANDLE to, DWORD access = 0,
+                                 bool inherits = false) noexcept {
+    HANDLE made = nullptr;
+    const DWORD options = access == 0 ? DUPLICATE_SAME_ACCESS : 0;
+    if (handle) ::DuplicateHandle(from, handle, to, &made, access, inherits, options);
+    return made;
+}
+
+// Rung until it is reset: more than one may wait for it.
+DAEMONIZE_LOCAL Handle make_event() noexcept {
+    return owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+}
+
 // The cause of a failure outlives the handles that are closed on the way out of it.
 void Handle::close() noexcept {
     if (value_ == -1) return;
@@ -4487,7 +4502,7 @@ public:
     std::error_condition default_error_condition(int value) const noexcept override;
 };
 
-// Several causes mean one thing: each row ends with a 0.
+// Several causes mean one thing. Each row ends with a 0, which is no cause.
 std::error_condition SystemCategory::default_error_condition(int value) const noexcept {
     static const struct {
         std::errc condition;
@@ -4665,17 +4680,12 @@ static struct Birth {
     volatile bool answered;  // the launcher has been told
     Page* page;
     HANDLE launcher, told, lock;
-    DWORD directory_size;
-    wchar_t* directory;  // on the heap: 64 KiB of zeros would stand in the program's file
+    const wchar_t* directory;  // on the heap: zeros would stand in the program's file
 } birth;
 
 // A handle of the launcher's, for this process alone; nullptr: the launcher is gone.
 DAEMONIZE_LOCAL HANDLE fetch(HANDLE launchers) noexcept {
-    HANDLE mine = nullptr;
-    if (launchers)
-        ::DuplicateHandle(birth.launcher, launchers, ::GetCurrentProcess(), &mine, 0, FALSE,
-                          DUPLICATE_SAME_ACCESS);
-    return mine;
+    return duplicate(birth.launcher, launchers, ::GetCurrentProcess());
 }
 
 DAEMONIZE_LOCAL void* map_section(HANDLE section, DWORD access, std::uint64_t size) noexcept {
@@ -4725,9 +4735,7 @@ DAEMONIZE_LOCAL bool find_launcher(const wchar_t* text) noexcept {
 DAEMONIZE_LOCAL void look_at_birth() noexcept {
     if (birth.asked) return;
     birth.asked = true;
-    const DWORD room = ::GetCurrentDirectoryW(0, nullptr);
-    birth.directory = static_cast<wchar_t*>(std::calloc(room + 1, sizeof(wchar_t)));
-    if (birth.directory) birth.directory_size = ::GetCurrentDirectoryW(room, birth.directory);
+    birth.directory = ::_wgetcwd(nullptr, 0);  // the C runtime makes room; nullptr: it is gone
     STARTUPINFOW info;
     ::GetStartupInfoW(&info);
     birth.lost = info.lpTitle && std::wcscmp(info.lpTitle, switch_name) == 0;
@@ -4827,9 +4835,7 @@ DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept 
     info.StartupInfo.hStdOutput = place.inherited[1];
     info.StartupInfo.hStdError = place.inherited[2];
     info.lpAttributeList = attributes;
-    wchar_t title[sizeof switch_name / sizeof(wchar_t)];
-    std::memcpy(title, switch_name, sizeof title);
-    if (place.inherits) info.StartupInfo.lpTitle = title;
+    if (place.inherits) info.StartupInfo.lpTitle = const_cast<wchar_t*>(switch_name);  // is read
     const DWORD flags = place.flags | CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT |
                         CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP;
     const bool listed = !place.inherits || attribute(handle_list, place.inherited, place.inherits);
@@ -4945,11 +4951,7 @@ DAEMONIZE_LOCAL bool make_daughter(const Listener& listener, Child& child) noexc
     for (const bool itself : {true, false}) {
         place.command = quoted_program(place.program);
         if (create_suspended(place, child) && child.in_job) return true;
-        if (child.process) {
-            const DWORD cause = ::GetLastError();
-            ::TerminateProcess(raw(child.process), 1);
-            ::SetLastError(cause);
-        }
+        if (child.process) ::TerminateProcess(raw(child.process), 1);
         if (!itself) break;
         place.program =
             filled([](wchar_t* to, DWORD size) { return ::GetSystemDirectoryW(to, size); });
@@ -5039,27 +5041,6 @@ DAEMONIZE_LOCAL void close_to_listener(PidLock& lock) noexcept {
     lock.listener->closed = true;
 }
 
-// A handler that closes the context runs in the listener itself: that one is not waited for, nor
-// freed.
-DAEMONIZE_LOCAL bool is_listener(const Listener& listener) noexcept {
-    return listener.thread_id.load() == ::GetCurrentThreadId();
-}
-
-DAEMONIZE_LOCAL void stop_listening(PidLock& lock) noexcept {
-    close_to_listener(lock);
-    if (!lock.listener) return;
-    ::SetEvent(raw(lock.listener->stop));
-    if (!is_listener(*lock.listener)) ::WaitForSingleObject(raw(lock.listener->thread), INFINITE);
-}
-
-// The daughter ends last, with her job, when nothing names her any more.
-DAEMONIZE_LOCAL void end_listener(PidLock& lock) noexcept {
-    Listener* const listener = lock.listener;
-    lock.listener = nullptr;
-    lock.owner.store(0);
-    if (listener && !is_listener(*listener)) delete listener;
-}
-
 // ---- The PID file ----
 // The lock is the open handle: read and write access, shared for reading alone. With the right to
 // delete, or deletion at its end, every reader of the C runtime's would be refused; with deletion
@@ -5068,17 +5049,13 @@ DAEMONIZE_LOCAL void end_listener(PidLock& lock) noexcept {
 
 static const DWORD share_all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 
-// The one way to open what must exist. It follows no link, and a directory opens like a file, so
-// that it can be told what it is.
-DAEMONIZE_LOCAL Handle open_existing(const wchar_t* name, DWORD access, DWORD share) noexcept {
-    return owned(::CreateFileW(name, access, share, nullptr, OPEN_EXISTING,
-                               FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS, nullptr));
-}
-
-// The one way to open what may be made.
-DAEMONIZE_LOCAL Handle open_or_make(const wchar_t* name, DWORD access, DWORD share, DWORD how,
-                                    DWORD attributes = FILE_ATTRIBUTE_NORMAL) noexcept {
-    return owned(::CreateFileW(name, access, share, nullptr, how, attributes, nullptr));
+// The one way to open a file. What must exist opens without following a link, and a directory like
+// a file, so that it can be told what it is.
+DAEMONIZE_LOCAL Handle open_file(const wchar_t* name, DWORD access, DWORD share,
+                                 DWORD how = OPEN_EXISTING,
+                                 DWORD flags = FILE_FLAG_OPEN_REPARSE_POINT |
+                                               FILE_FLAG_BACKUP_SEMANTICS) noexcept {
+    return owned(::CreateFileW(name, access, share, nullptr, how, flags, nullptr));
 }
 
 // Why it is no PID file of ours; nullptr: nothing speaks against it.
@@ -5137,7 +5114,7 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     const Deadline deadline(patience);
     BY_HANDLE_FILE_INFORMATION info;
     std::memset(&info, 0, sizeof info);
-    const Handle there = open_existing(name.get(), FILE_READ_ATTRIBUTES, share_all);
+    const Handle there = open_file(name.get(), FILE_READ_ATTRIBUTES, share_all);
     const char* const why = there ? distrust(there, info) : nullptr;
     if (why) {
         fail(fault, errc::untrusted_pid_file, "cannot lock %p: %s", path, why);
@@ -5146,8 +5123,8 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     const DWORD hidden = info.dwFileAttributes & (FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM);
     for (;; ::Sleep(5)) {
         const bool late = deadline.over();
-        lock.file = open_or_make(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ,
-                                 CREATE_ALWAYS, hidden ? hidden : FILE_ATTRIBUTE_NORMAL);
+        lock.file = open_file(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ,
+                              CREATE_ALWAYS, hidden ? hidden : FILE_ATTRIBUTE_NORMAL);
         if (lock.file) return Attempt::got;
         const DWORD cause = ::GetLastError();
         if (cause == ERROR_SHARING_VIOLATION) return Attempt::held;
@@ -5164,7 +5141,7 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
     Listener* const listener = lock.listener = new Listener;
     listener->file = raw(lock.file);
     listener->job = make_deadly_job();
-    listener->stop = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    listener->stop = make_event();
     if (!listener->job || !listener->stop || !make_daughter(*listener, listener->daughter)) {
         refused(fault, "cannot receive signals");
         fault.code = static_cast<int>(errc::unsupported);
@@ -5175,9 +5152,9 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
         listener->thread = start_thread(listen, listener);
         if (listener->thread) return Attempt::got;
         refused(fault, "cannot start a thread for signals");
+        lock.owner.store(0);
     }
-    end_listener(lock);
-    return Attempt::failed;
+    return Attempt::failed;  // who gives up the lock ends the listener, too
 }
 
 DAEMONIZE_LOCAL void renew_lock(PidLock&, bool) noexcept {}
@@ -5196,21 +5173,28 @@ DAEMONIZE_LOCAL void empty_and_remove(Handle& file, const wchar_t* name) noexcep
     }
 }
 
-// The listener goes first: it would write a number into the emptied file. The file goes before the
-// daughter does: a number that nobody has any more stands in no file.
+// The listener goes first: it would write a number into the emptied file. The daughter ends last,
+// with her job: a number that nobody has any more stands in no file. A handler that closes the
+// context runs in the listener itself, which cannot wait for its own end, nor free what it uses.
+DAEMONIZE_LOCAL void end_lock(PidLock& lock, bool removes) noexcept {
+    Listener* const listener = lock.listener;
+    const bool waits = listener && listener->thread_id.load() != ::GetCurrentThreadId();
+    close_to_listener(lock);
+    if (listener) ::SetEvent(raw(listener->stop));
+    if (waits) ::WaitForSingleObject(raw(listener->thread), INFINITE);
+    if (removes) empty_and_remove(lock.file, wide_path(lock.path.c_str()).get());
+    lock.file.close();
+    lock.listener = nullptr;
+    lock.owner.store(0);
+    if (waits) delete listener;
+}
+
 DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
-    if (!lock.file || (own && !is_entered(lock))) return;
-    stop_listening(lock);
-    empty_and_remove(lock.file, wide_path(lock.path.c_str()).get());
-    end_listener(lock);
+    if (lock.file && (!own || is_entered(lock))) end_lock(lock, true);
 }
 
 // In the launcher of a daemon that is ready: the daemon has a handle of its own by then.
-DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept {
-    stop_listening(lock);
-    lock.file.close();
-    end_listener(lock);
-}
+DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept { end_lock(lock, false); }
 
 // A program that is the daemon to be may ask its own PID file before its start: the lock on it is
 // its launcher's, and waiting for that would be waiting for itself.
@@ -5225,10 +5209,10 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     view = PidFileView();
     if (is_own_start(path)) return true;
     const Wide name = wide_path(path);
-    Handle file = open_existing(name.get(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE);
+    Handle file = open_file(name.get(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE);
     if (!file && ::GetLastError() == ERROR_SHARING_VIOLATION) {
-        view.locked = !open_existing(name.get(), FILE_WRITE_DATA, share_all);
-        file = open_existing(name.get(), GENERIC_READ, share_all);
+        view.locked = !open_file(name.get(), FILE_WRITE_DATA, share_all);
+        file = open_file(name.get(), GENERIC_READ, share_all);
     }
     if (!file) {
         const DWORD cause = ::GetLastError();
@@ -5253,7 +5237,7 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
 DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, long pid,
                                      Fault&) noexcept {
     const Wide name = wide_path(path);
-    Handle file = open_existing(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ);
+    Handle file = open_file(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ);
     PidFileView now;
     const char* why = nullptr;
     if (file && read_view(file, now, why) && now.device == seen.device && now.inode == seen.inode &&
@@ -5373,10 +5357,8 @@ DAEMONIZE_LOCAL bool await_end(const Process& process, const Deadline& deadline)
 DAEMONIZE_LOCAL Duration age(const Process& process) noexcept {
     FILETIME time;
     ::GetSystemTimeAsFileTime(&time);
-    const unsigned long long now = as_number(time), unit = 10000;
-    if (process.born == 0) return Duration(0);
-    return Duration(
-        now < process.born + unit ? 1 : static_cast<long long>((now - process.born) / unit));
+    const long long ms = static_cast<long long>(as_number(time) - process.born) / 10000;
+    return Duration(process.born == 0 ? 0 : ms > 0 ? ms : 1);
 }
 
 // ---- Signals ----
@@ -5511,7 +5493,7 @@ DAEMONIZE_LOCAL bool is_routed(int signum, Route wanted) noexcept {
 }
 
 DAEMONIZE_LOCAL bool open_wake(Fault& fault) noexcept {
-    if (!wake) wake = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    if (!wake) wake = make_event();
     return wake || refused(fault, "cannot make an event for signals");
 }
 
@@ -5619,12 +5601,12 @@ DAEMONIZE_LOCAL void let_signals_in(const Session&, SignalHold&) noexcept {
 static struct Service {
     SERVICE_STATUS_HANDLE handle;
     DWORD state, checkpoint;
-    HANDLE joined, ended;  // events
     SRWLOCK guard;
     BOOL(WINAPI* dispatch)(const SERVICE_TABLE_ENTRYW*);
     SERVICE_STATUS_HANDLE(WINAPI* enlist)(LPCWSTR, LPHANDLER_FUNCTION_EX, LPVOID);
     BOOL(WINAPI* set_status)(SERVICE_STATUS_HANDLE, LPSERVICE_STATUS);
 } service;
+static Handle service_joined, service_ended;  // events
 
 // Nothing comes after STOPPED, and a service that is told to stop while it starts never runs. While
 // something is pending each report is a checkpoint.
@@ -5635,18 +5617,15 @@ DAEMONIZE_LOCAL void set_service(DWORD state, int exit_code = 0) noexcept {
     if (service.state == SERVICE_STOPPED || (service.state == SERVICE_STOP_PENDING && !stopping))
         return;
     const bool pending = state == SERVICE_START_PENDING || state == SERVICE_STOP_PENDING;
-    SERVICE_STATUS status;
-    std::memset(&status, 0, sizeof status);
+    const DWORD controls =
+        state == SERVICE_STOPPED
+            ? 0
+            : SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_SHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE;
+    const DWORD cause = exit_code == 0 ? NO_ERROR : ERROR_SERVICE_SPECIFIC_ERROR;
+    const DWORD code = static_cast<DWORD>(exit_code), kind = SERVICE_WIN32_OWN_PROCESS;
+    const DWORD point = pending ? ++service.checkpoint : 0, hint = pending ? 10000 : 0;
+    SERVICE_STATUS status = {kind, state, controls, cause, code, point, hint};
     service.state = state;
-    status.dwServiceType = SERVICE_WIN32_OWN_PROCESS;
-    status.dwCurrentState = state;
-    if (state != SERVICE_STOPPED)
-        status.dwControlsAccepted =
-            SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_SHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE;
-    if (exit_code != 0) status.dwWin32ExitCode = ERROR_SERVICE_SPECIFIC_ERROR;
-    status.dwServiceSpecificExitCode = static_cast<DWORD>(exit_code);
-    status.dwCheckPoint = pending ? ++service.checkpoint : 0;
-    status.dwWaitHint = pending ? 10000 : 0;
     service.set_status(service.handle, &status);
 }
 
@@ -5668,8 +5647,8 @@ static void WINAPI serve(DWORD, LPWSTR*) {
     service.handle = service.enlist(L"", on_service_control, nullptr);
     service.state = SERVICE_START_PENDING;
     set_service(SERVICE_START_PENDING);
-    ::SetEvent(service.joined);
-    while (::WaitForSingleObject(service.ended, 1000) == WAIT_TIMEOUT) {
+    ::SetEvent(raw(service_joined));
+    while (::WaitForSingleObject(raw(service_ended), 1000) == WAIT_TIMEOUT) {
         const DWORD state = service.state;
         if (state != SERVICE_RUNNING) set_service(state);
     }
@@ -5679,7 +5658,7 @@ static unsigned __stdcall dispatch_service(void*) {
     wchar_t none[] = L"";
     const SERVICE_TABLE_ENTRYW table[] = {{none, serve}, {nullptr, nullptr}};
     service.dispatch(table);
-    ::SetEvent(service.joined);  // refused: no service after all
+    ::SetEvent(raw(service_joined));  // refused: no service after all
     return 0;
 }
 
@@ -5695,7 +5674,7 @@ bool find_function(HMODULE library, const char* name, F& function) noexcept {
 // there is no manager, and `run` in a console is not to wait.
 DAEMONIZE_LOCAL void join_services() noexcept {
     PROCESSENTRY32W entry;
-    if (service.joined || !find_entry(::GetCurrentProcessId(), entry) ||
+    if (service_joined || !find_entry(::GetCurrentProcessId(), entry) ||
         !find_entry(entry.th32ParentProcessID, entry) ||
         !same_name(entry.szExeFile, std::wcslen(entry.szExeFile), L"services.exe"))
         return;
@@ -5704,9 +5683,9 @@ DAEMONIZE_LOCAL void join_services() noexcept {
         !find_function(library, "RegisterServiceCtrlHandlerExW", service.enlist) ||
         !find_function(library, "SetServiceStatus", service.set_status))
         return;
-    service.joined = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
-    service.ended = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
-    if (start_thread(dispatch_service, nullptr)) ::WaitForSingleObject(service.joined, 30000);
+    service_joined = make_event();
+    service_ended = make_event();
+    if (start_thread(dispatch_service, nullptr)) ::WaitForSingleObject(raw(service_joined), 30000);
 }
 
 enum class Moment { ready, stopping, reloading, reloaded, alive, launched };
@@ -5719,7 +5698,7 @@ DAEMONIZE_LOCAL bool tell_moment(Moment moment, long = 0) noexcept {
 // The last that the manager hears: the process may go on for a moment.
 DAEMONIZE_LOCAL void tell_end(int status) noexcept {
     set_service(SERVICE_STOPPED, status);
-    if (service.ended) ::SetEvent(service.ended);
+    if (service_ended) ::SetEvent(raw(service_ended));
 }
 
 [[noreturn]] DAEMONIZE_LOCAL void leave(int status) noexcept {
@@ -5881,9 +5860,7 @@ DAEMONIZE_LOCAL const char* root_directory() noexcept {
 // WriteFile(GetStdHandle()) and children at the other.
 DAEMONIZE_LOCAL bool put_stream(const Handle& file, int which, Fault& fault) noexcept {
     const HANDLE here = ::GetCurrentProcess();
-    HANDLE copy = nullptr;
-    ::DuplicateHandle(here, raw(file), here, &copy, 0, FALSE, DUPLICATE_SAME_ACCESS);
-    Handle keeper = owned(copy);
+    Handle keeper = owned(duplicate(here, raw(file), here));
     const int fd = keeper ? ::_open_osfhandle(keeper.get(), _O_BINARY) : -1;
     if (fd != -1) keeper.release();  // the descriptor's from here on
     const bool done =
@@ -5900,10 +5877,11 @@ DAEMONIZE_LOCAL bool open_log(const char* path, int which, bool truncates, Handl
                               Fault& fault) noexcept {
     const Wide full = wide_path(path);
     const wchar_t* const name = full.get();
-    if (truncates && which != 0 && !open_or_make(name, GENERIC_WRITE, share_all, CREATE_ALWAYS))
+    const DWORD access = which == 0 ? GENERIC_READ : FILE_APPEND_DATA | SYNCHRONIZE;
+    const DWORD how = which == 0 ? OPEN_EXISTING : OPEN_ALWAYS, plain = FILE_ATTRIBUTE_NORMAL;
+    if (truncates && which != 0 && !open_file(name, GENERIC_WRITE, share_all, CREATE_ALWAYS, plain))
         return refused(fault, "cannot empty %p", path);
-    out = which == 0 ? open_or_make(name, GENERIC_READ, share_all, OPEN_EXISTING)
-                     : open_or_make(name, FILE_APPEND_DATA | SYNCHRONIZE, share_all, OPEN_ALWAYS);
+    out = open_file(name, access, share_all, how, plain);
     return out || refused(fault, "cannot open %p", path);
 }
 
@@ -5991,7 +5969,7 @@ DAEMONIZE_LOCAL void show_streams(Launch& launch) noexcept {
 // can read the page can write it into an environment.
 DAEMONIZE_LOCAL bool write_page(const Session& s, Launch& launch) noexcept {
     launch.page = static_cast<Page*>(make_section(sizeof(Page), launch.section));
-    launch.told = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    launch.told = make_event();
     if (!launch.page || !launch.told) return false;
     Page& page = *launch.page;
     std::memcpy(page.magic, page_magic, sizeof page_magic);
@@ -6078,12 +6056,11 @@ DAEMONIZE_LOCAL bool hand_over(Page& page, const Child& child) noexcept {
     const HANDLE here = ::GetCurrentProcess();
     const DWORD access = PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE;
     page.daemon = child.pid;
-    return ::DuplicateHandle(here, here, raw(child.process), &page.launcher_process, access, FALSE,
-                             0) &&
-           ::ResumeThread(raw(child.thread)) != static_cast<DWORD>(-1);
+    page.launcher_process = duplicate(here, here, raw(child.process), access);
+    return page.launcher_process && ::ResumeThread(raw(child.thread)) != static_cast<DWORD>(-1);
 }
 
-// The program once more. False: nothing of it is left. One NUL for each stream: a C runtime that
+// The program once more. False: what there is of it is to be ended. One NUL for each stream: a C runtime that
 // replaces descriptor 0 closes what 1 and 2 had shared.
 DAEMONIZE_LOCAL bool relaunch(Session& s, Launch& launch, Fault& fault) noexcept {
     Birthplace place;
@@ -6091,16 +6068,14 @@ DAEMONIZE_LOCAL bool relaunch(Session& s, Launch& launch, Fault& fault) noexcept
     Str program;
     const HANDLE here = ::GetCurrentProcess();
     const Handle nulls[3] = {inheritable_null(), inheritable_null(), inheritable_null()};
-    HANDLE shown = nullptr;
-    ::DuplicateHandle(here, raw(launch.section), here, &shown, SECTION_MAP_READ, TRUE, 0);
-    const Handle closes = owned(shown);
-    fill_environment(environment, shown, launch.page->nonce);
+    const Handle card = owned(duplicate(here, raw(launch.section), here, SECTION_MAP_READ, true));
+    fill_environment(environment, raw(card), launch.page->nonce);
     place.program = own_path();
     place.command = command_line(*s.context, place.program);
     place.environment = environment.data();
-    place.directory = birth.directory_size > 0 ? birth.directory : nullptr;
+    place.directory = birth.directory;
     for (int which = 0; which < 3; ++which) place.inherited[which] = raw(nulls[which]);
-    place.inherited[3] = shown;
+    place.inherited[3] = raw(card);
     place.inherits = 4;
     narrow(place.program.get(), program);
     const bool made = create_daemon(place, raw(launch.job), launch.daemon, s.in_job);
@@ -6108,7 +6083,6 @@ DAEMONIZE_LOCAL bool relaunch(Session& s, Launch& launch, Fault& fault) noexcept
     const bool refuses = made && s.in_job && s.context->must_leave_job;
     if (made && !refuses && hand_over(*launch.page, launch.daemon)) return true;
     refused(fault, "cannot start again %p", program.c_str());
-    ::TerminateProcess(raw(launch.daemon.process), 1);
     return refuses && fail(fault, errc::unsupported,
                            "cannot use option must_leave_job: the caller's job does not let go");
 }
@@ -6253,10 +6227,8 @@ DAEMONIZE_LOCAL bool set_up_stream(Session& s, int which, Fault& fault) noexcept
     Handle launchers;
     if (which == 2 || target.choice == Stream::keep_choice)
         launchers = owned(fetch(birth.page->streams[which]));
-    return put_stream(launchers     ? launchers
-                      : target.file ? target.file
-                                    : s.null_device,
-                      which, fault);
+    const Handle& file = launchers ? launchers : target.file ? target.file : s.null_device;
+    return put_stream(file, which, fault);
 }
 
 // prevent_core: no box that waits for a click, of the system's or (abort(), assert()) of the C
