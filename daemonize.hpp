@@ -389,6 +389,8 @@ private:
 class ReceivedSignal {
 public:
     explicit ReceivedSignal(int signum) noexcept : signum_(signum) {}
+    ReceivedSignal(const ReceivedSignal&) = default;
+    ReceivedSignal& operator=(const ReceivedSignal&) = default;
     virtual ~ReceivedSignal();
     operator int() const noexcept { return signum_; }
 
@@ -732,8 +734,8 @@ struct is_error_code_enum<daemonize::errc> : true_type {};
 #else
 #define DAEMONIZE_LINUX 0
 #endif
-#if !defined(DAEMONIZE_GENERIC_POSIX) && (defined(__APPLE__) || defined(__FreeBSD__) || \
-                                          defined(__NetBSD__) || defined(__OpenBSD__))
+#if !defined(DAEMONIZE_GENERIC_POSIX) && \
+    (defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__))
 #define DAEMONIZE_KINFO 1
 #if !defined(__APPLE__)
 #include <sys/param.h>  // what <sys/sysctl.h> and <sys/user.h> take for granted
@@ -876,15 +878,15 @@ static const struct SignalName {
     char name[10];
 } signal_names[] = {
 #if defined(_WIN32)
-    {SIGINT, "SIGINT"},   {SIGILL, "SIGILL"},   {SIGFPE, "SIGFPE"},   {9, "SIGKILL"},
+    {SIGINT, "SIGINT"},   {SIGILL, "SIGILL"},   {SIGFPE, "SIGFPE"},     {9, "SIGKILL"},
     {SIGSEGV, "SIGSEGV"}, {SIGTERM, "SIGTERM"}, {SIGBREAK, "SIGBREAK"}, {SIGABRT, "SIGABRT"},
 #else
-    {SIGHUP, "SIGHUP"},   {SIGINT, "SIGINT"},   {SIGQUIT, "SIGQUIT"}, {SIGILL, "SIGILL"},
-    {SIGTRAP, "SIGTRAP"}, {SIGABRT, "SIGABRT"}, {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},
-    {SIGKILL, "SIGKILL"}, {SIGUSR1, "SIGUSR1"}, {SIGSEGV, "SIGSEGV"}, {SIGUSR2, "SIGUSR2"},
-    {SIGPIPE, "SIGPIPE"}, {SIGALRM, "SIGALRM"}, {SIGTERM, "SIGTERM"}, {SIGCHLD, "SIGCHLD"},
-    {SIGCONT, "SIGCONT"}, {SIGSTOP, "SIGSTOP"}, {SIGTSTP, "SIGTSTP"}, {SIGTTIN, "SIGTTIN"},
-    {SIGTTOU, "SIGTTOU"}, {SIGURG, "SIGURG"},   {SIGXCPU, "SIGXCPU"}, {SIGXFSZ, "SIGXFSZ"},
+    {SIGHUP, "SIGHUP"},   {SIGINT, "SIGINT"},       {SIGQUIT, "SIGQUIT"}, {SIGILL, "SIGILL"},
+    {SIGTRAP, "SIGTRAP"}, {SIGABRT, "SIGABRT"},     {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},
+    {SIGKILL, "SIGKILL"}, {SIGUSR1, "SIGUSR1"},     {SIGSEGV, "SIGSEGV"}, {SIGUSR2, "SIGUSR2"},
+    {SIGPIPE, "SIGPIPE"}, {SIGALRM, "SIGALRM"},     {SIGTERM, "SIGTERM"}, {SIGCHLD, "SIGCHLD"},
+    {SIGCONT, "SIGCONT"}, {SIGSTOP, "SIGSTOP"},     {SIGTSTP, "SIGTSTP"}, {SIGTTIN, "SIGTTIN"},
+    {SIGTTOU, "SIGTTOU"}, {SIGURG, "SIGURG"},       {SIGXCPU, "SIGXCPU"}, {SIGXFSZ, "SIGXFSZ"},
     {SIGSYS, "SIGSYS"},   {SIGVTALRM, "SIGVTALRM"}, {SIGPROF, "SIGPROF"},
 #endif
 };
@@ -1002,17 +1004,17 @@ DAEMONIZE_LOCAL const char* condition_text(errc condition) noexcept {
 struct PidFileView {
     bool exists = false;
     bool locked = false;
-    bool trusted = true;          // nobody but its owner could have written it
-    bool proves = false;          // the system names the process that holds a record lock
-    bool ready = false;           // the holder has said so, by its second record lock
-    bool tells_ready = false;     // whether `ready` could be seen at all
-    long owner = 0;               // of the record lock: a process, 0 nobody, -1 none that has a
-    long reader = 0;              // number here; `reader` keeps a daemon from taking it, likewise
-    long long user = 0;           // whose file it is
+    bool trusted = true;       // nobody but its owner could have written it
+    bool proves = false;       // the system names the process that holds a record lock
+    bool ready = false;        // the holder has said so, by its second record lock
+    bool tells_ready = false;  // whether `ready` could be seen at all
+    long owner = 0;            // of the record lock: a process, 0 nobody, -1 none that has a
+    long reader = 0;           // number here; `reader` keeps a daemon from taking it, likewise
+    long long user = 0;        // whose file it is
     unsigned long long device = 0, inode = 0;
-    long number = 0;              // on its first line; 0: none, and `line` says what there is
+    long number = 0;  // on its first line; 0: none, and `line` says what there is
     bool has_text = false, is_padded = false;
-    bool is_remote = false;       // on another machine's disk: the number may be that machine's
+    bool is_remote = false;  // on another machine's disk: the number may be that machine's
     char line[64];
     PidFileView() noexcept { line[0] = '\0'; }
 };
@@ -1093,12 +1095,14 @@ DAEMONIZE_LOCAL void describe_unproven(const PidFileView& view, Text& out) noexc
             describe_content(view, out);
             if (view.is_remote)
                 return out.put(
-                    ", but the file is on a remote file system: its daemon may be another machine's");
+                    ", but the file is on a remote file system: its daemon may be another "
+                    "machine's");
             if (view.owner <= 0) return out.put(", but its daemon lives in another PID namespace");
-            return format(out,
-                          ", but %P has entered itself: another PID namespace, or somebody wrote to "
-                          "it",
-                          view.owner);
+            return format(
+                out,
+                ", but %P has entered itself: another PID namespace, or somebody wrote to "
+                "it",
+                view.owner);
         case Verdict::invalid:
             out.put("locked, but ");
             describe_content(view, out);
@@ -1145,8 +1149,8 @@ inline DAEMONIZE_SMALL bool is_container_init(const char* name) noexcept {
 // inherited from anywhere, and the parent is process 1 for every orphan. `comes_back`: the verb
 // `start` says that the caller waits for it to return.
 DAEMONIZE_LOCAL Decision decide(Detach wish, bool comes_back, const Evidence& seen) noexcept {
-    const bool is_service = seen.systemd_exec_pid != 0 ? seen.systemd_exec_pid == seen.pid
-                                                       : seen.parent_is_manager;
+    const bool is_service =
+        seen.systemd_exec_pid != 0 ? seen.systemd_exec_pid == seen.pid : seen.parent_is_manager;
     const bool is_unit = is_service && (seen.systemd_exec_pid != 0 || seen.invocation_id);
     const struct Row {
         bool fits, detach, inetd, by_wish;
@@ -1165,7 +1169,8 @@ DAEMONIZE_LOCAL Decision decide(Detach wish, bool comes_back, const Evidence& se
          "NOTIFY_SOCKET is set: systemd, Type=notify"},
         {is_unit && comes_back, true, false, false,
          "`start` is to return: systemd, Type=oneshot or forking"},
-        {is_unit, false, false, false, "this is the process of a systemd unit: Type=simple or exec"},
+        {is_unit, false, false, false,
+         "this is the process of a systemd unit: Type=simple or exec"},
         {seen.launchd && seen.parent == 1, false, false, false,
          "XPC_SERVICE_NAME is set and the parent is process 1: launchd"},
     };
@@ -1196,7 +1201,8 @@ DAEMONIZE_LOCAL long long parse_number(const char* text, long long most) noexcep
 }
 
 // Half of what WATCHDOG_USEC allows, if WATCHDOG_PID (where set) means this process.
-inline DAEMONIZE_SMALL Duration watchdog_half(const char* usec, const char* pid, long self) noexcept {
+inline DAEMONIZE_SMALL Duration watchdog_half(const char* usec, const char* pid,
+                                              long self) noexcept {
     const long long value = parse_number(usec, 0x7fffffffffffffLL);
     if (value <= 0 || (*pid && parse_number(pid, LONG_MAX) != self)) return no_limit;
     return Duration(value < 2000 ? 1 : value / 2000);
@@ -1215,7 +1221,7 @@ struct Report {
     std::int32_t code = 0;       // as in Fault
     std::int32_t exit_code = 0;  // what the launcher is to end with
     std::int32_t pid = 0;        // told by the leader alone, as the next; what a daemon says in
-    std::int32_t lives = 0;      // them is not read. lives: it could not be killed, and has its file
+    std::int32_t lives = 0;  // them is not read. lives: it could not be killed, and has its file
     std::uint32_t size = 0;
 };
 const std::size_t report_room = 32000;  // of its text: what is longer is cut, and marked
@@ -1224,7 +1230,7 @@ const std::size_t report_room = 32000;  // of its text: what is longer is cut, a
 DAEMONIZE_LOCAL bool is_plausible(const Report& report) noexcept {
     return (report.word == Report::ready && report.size == 0) ||
            (report.word == Report::failed && report.size <= report_room &&
-            report.code <= static_cast<int>(errc::drop_incomplete));
+            report.code > INT_MIN && report.code <= static_cast<int>(errc::drop_incomplete));
 }
 
 // ---- Paths ----
@@ -1310,9 +1316,9 @@ public:
     explicit Deadline(Duration limit) noexcept;  // a limit of a century and more: never
     bool over() const noexcept;
     bool never() const noexcept { return end_ == LLONG_MAX; }
-    long long left() const noexcept;             // ms, rounded up: a wait for it does not spin
+    long long left() const noexcept;  // ms, rounded up: a wait for it does not spin
     int left_to_poll(int most = INT_MAX) const noexcept;  // -1: never
-    static long long now() noexcept;             // microseconds
+    static long long now() noexcept;                      // microseconds
 
 private:
     long long end_;
@@ -1323,6 +1329,7 @@ struct Process {
     long pid = 0;
     Handle handle;                // pidfd or process handle, where there is one
     unsigned long long born = 0;  // start time in the system's own unit; 0: not known
+    long long sender = -1;        // the user as whom it is signalled; -1: as who asks
 };
 
 // Who the daemon is to be, resolved before the start: the files that tell it may not be in the jail.
@@ -1330,7 +1337,7 @@ struct Identity {
     bool drops = false, sets_uid = false;
     long long uid = -1, gid = -1;
     int group_count = 0;
-    unsigned* groups = nullptr;  // never freed: a start is made once
+    unsigned* groups = nullptr;  // freed with the session, or before the next start
     Str user, home;              // "": nobody has that number
 };
 
@@ -1350,8 +1357,8 @@ enum class Sent { sent, gone, denied, lost, failed };
 // What a signal does that nobody waits for.
 enum class Route { count, ignore, nothing, standard, terminate };
 
-const Duration patience(1000);        // for a lock that nobody proves: a query's, or a start's
-const Duration after_kill(5000);      // for the end of a process that was killed
+const Duration patience(1000);         // for a lock that nobody proves: a query's, or a start's
+const Duration after_kill(5000);       // for the end of a process that was killed
 const Duration signal_patience(5000);  // for a signal that others overtake
 
 struct PidLock;  // a PID file that this process has locked: the system room has it
@@ -1360,15 +1367,15 @@ struct PidLock;  // a PID file that this process has locked: the system room has
 struct Session {
     DaemonContext* context = nullptr;  // during the start: its options are referred to, not copied
     PidLock* lock = nullptr;
-    Str called;                        // the program's name as control() was called; ""
+    Str called;                             // the program's name as control() was called; ""
     Str program, pidfile, root, directory;  // root, directory: of the daemon; "": as they are
     Decision decision;
     Identity who;
     Target targets[3];
     Handle null_device;
-    Handle channel;                // the daemon's end of the readiness channel
-    Duration watchdog = no_limit;  // the manager's, if it means this process
-    int inherited_sockets = 0;     // LISTEN_FDS that are ours
+    Handle channel;                 // the daemon's end of the readiness channel
+    Duration watchdog = no_limit;   // the manager's, if it means this process
+    int inherited_sockets = 0;      // LISTEN_FDS that are ours
     const char* closing = nullptr;  // how descriptors were closed, for explain()
     Role role = Role::launcher;
     long process = 0;  // where it is open; in a fork of that process it is not
@@ -1378,6 +1385,7 @@ struct Session {
     long parent = 0;  // the launcher after a start
     bool closed = false, in_job = false, tells_wait = false;
 
+    ~Session() { std::free(who.groups); }
     static Session& of(DaemonContext& context) noexcept { return *context.session_; }
 };
 
@@ -1407,7 +1415,8 @@ static const int signal_end = NSIG;
 static const std::error_category& native_category() noexcept { return std::system_category(); }
 
 // Adds the system's cause to a text of step and object.
-DAEMONIZE_LOCAL bool refused(Fault& fault, const char* form, Arg a = Arg(), Arg b = Arg()) noexcept {
+DAEMONIZE_LOCAL bool refused(Fault& fault, const char* form, Arg a = Arg(),
+                             Arg b = Arg()) noexcept {
     const int cause = errno;
     fail(fault, -cause, form, a, b);
     fault.text.put(": ");
@@ -1446,7 +1455,8 @@ DAEMONIZE_LOCAL Handle lifted(int fd) noexcept {
 }
 
 // The open of everything here: close-on-exec, off 0 to 2, and not given up for a signal.
-DAEMONIZE_LOCAL Handle open_at(int directory, const char* name, int flags, mode_t mode = 0) noexcept {
+DAEMONIZE_LOCAL Handle open_at(int directory, const char* name, int flags,
+                               mode_t mode = 0) noexcept {
     int fd;
     do fd = ::openat(directory, name, flags | O_CLOEXEC, mode);
     while (fd < 0 && errno == EINTR);
@@ -1496,8 +1506,10 @@ DAEMONIZE_LOCAL ssize_t read_small(const char* path, char* out, std::size_t room
     std::size_t size = 0;
     for (ssize_t n; file && size + 1 < room; size += static_cast<std::size_t>(n)) {
         n = ::read(file.fd(), out + size, room - 1 - size);
-        if (n < 0 && errno == EINTR) n = 0;
-        else if (n <= 0) break;
+        if (n < 0 && errno == EINTR)
+            n = 0;
+        else if (n <= 0)
+            break;
     }
     out[size] = '\0';
     return file ? static_cast<ssize_t>(size) : -1;
@@ -1636,7 +1648,8 @@ struct ProcessFacts {
 };
 
 #if DAEMONIZE_LINUX
-DAEMONIZE_LOCAL ssize_t read_proc(long pid, const char* file, char* out, std::size_t room) noexcept {
+DAEMONIZE_LOCAL ssize_t read_proc(long pid, const char* file, char* out,
+                                  std::size_t room) noexcept {
     char path[48];
     std::snprintf(path, sizeof path, "/proc/%ld/%s", pid, file);
     return read_small(path, out, room);
@@ -1646,7 +1659,8 @@ DAEMONIZE_LOCAL ssize_t read_proc(long pid, const char* file, char* out, std::si
 DAEMONIZE_LOCAL ProcessFacts facts_of(long pid) noexcept {
     ProcessFacts facts;
     char text[512];
-    const char* at = read_proc(pid, "stat", text, sizeof text) > 0 ? std::strrchr(text, ')') : nullptr;
+    const char* at =
+        read_proc(pid, "stat", text, sizeof text) > 0 ? std::strrchr(text, ')') : nullptr;
     if (!at || !at[1]) return facts;
     at += 2;
     facts.is_zombie = *at == 'Z' || *at == 'X';
@@ -1703,8 +1717,9 @@ static const int kinfo_node = KERN_PROC;
 // A process that is not there is no error: the answer has length 0. NetBSD and OpenBSD ask for the
 // size of an element, and for how many.
 DAEMONIZE_LOCAL bool read_kinfo(long pid, Kinfo& info) noexcept {
-    int name[6] = {CTL_KERN,  kinfo_node, KERN_PROC_PID, static_cast<int>(pid),
-                   static_cast<int>(sizeof info), 1};
+    int name[6] = {
+        CTL_KERN, kinfo_node, KERN_PROC_PID, static_cast<int>(pid), static_cast<int>(sizeof info),
+        1};
     std::size_t size = sizeof info;
     std::memset(&info, 0, sizeof info);
 #if defined(__NetBSD__) || defined(__OpenBSD__)
@@ -1760,8 +1775,8 @@ DAEMONIZE_LOCAL void translate(const Kinfo& info, ProcessFacts& facts, long long
 #endif
     facts.parent = info.p_ppid;
     if (info.p_uvalid != 0)
-        facts.born =
-            microseconds(static_cast<long long>(info.p_ustart_sec), info.p_ustart_usec) - boot_time();
+        facts.born = microseconds(static_cast<long long>(info.p_ustart_sec), info.p_ustart_usec) -
+                     boot_time();
     uids[0] = info.p_ruid, uids[1] = info.p_uid, uids[2] = info.p_svuid;
 }
 #endif
@@ -1808,8 +1823,12 @@ DAEMONIZE_LOCAL long count_threads() noexcept {
 #elif defined(__OpenBSD__)
     // One element for the process, one for each thread. With room for two the third is an ENOMEM.
     struct kinfo_proc info[2];
-    int name[6] = {CTL_KERN, KERN_PROC, KERN_PROC_PID | KERN_PROC_SHOW_THREADS,
-                   static_cast<int>(::getpid()), static_cast<int>(sizeof info[0]), 2};
+    int name[6] = {CTL_KERN,
+                   KERN_PROC,
+                   KERN_PROC_PID | KERN_PROC_SHOW_THREADS,
+                   static_cast<int>(::getpid()),
+                   static_cast<int>(sizeof info[0]),
+                   2};
     std::size_t size = sizeof info;
     if (::sysctl(name, 6, info, &size, nullptr, 0) == 0) return size == sizeof info ? 1 : 0;
     return errno == ENOMEM ? 2 : 0;
@@ -1874,8 +1893,7 @@ DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept
 // Through a file that user U could have written nobody is signalled but U's own processes: a record
 // lock outlives the exec of a set-uid program, and one that a CLONE_FILES child made outlives its
 // number.
-DAEMONIZE_LOCAL bool may_signal(const Process& process, const PidFileView& view,
-                                Fault& fault) noexcept {
+DAEMONIZE_LOCAL bool may_signal(Process& process, const PidFileView& view, Fault& fault) noexcept {
     if (view.user == 0) return true;
     switch (is_users(process.pid, view.user)) {
         case 1:
@@ -1885,13 +1903,30 @@ DAEMONIZE_LOCAL bool may_signal(const Process& process, const PidFileView& view,
                         "cannot signal %P: the PID file belongs to user %d, the process does not",
                         process.pid, view.user);
         default:
-            // Without facts: nobody but this user himself, whom the kernel lets signal no other's.
-            return view.user == static_cast<long long>(::geteuid()) ||
+            // Nothing tells whose it is. Whoever the file belongs to signals it, and the kernel
+            // lets him signal his own alone.
+            if (::geteuid() == 0) process.sender = view.user;
+            return ::geteuid() == 0 || view.user == static_cast<long long>(::geteuid()) ||
                    fail(fault, errc::untrusted_pid_file,
-                        "cannot signal %P: the PID file belongs to another user, and without /proc "
-                        "nothing tells whether the process does",
+                        "cannot signal %P: the PID file belongs to another user, and nothing tells "
+                        "whether the process does",
                         process.pid);
     }
+}
+
+// kill() by root as another user, in a child: ids belong to all threads of a process.
+DAEMONIZE_LOCAL int kill_as(long long user, pid_t pid, int signum) noexcept {
+    const pid_t child = ::fork();
+    if (child == 0)
+        ::_exit(::setuid(static_cast<uid_t>(user)) == 0 && ::kill(pid, signum) == 0 ? 0
+                : errno == ESRCH                                                    ? 1
+                                                                                    : 2);
+    int status = 0;
+    while (child > 0 && ::waitpid(child, &status, 0) == -1 && errno == EINTR) {
+    }
+    if (child < 0) return -1;
+    errno = WIFEXITED(status) && WEXITSTATUS(status) == 1 ? ESRCH : EPERM;
+    return status == 0 ? 0 : -1;  // a caller that ignores SIGCHLD has no status: 0
 }
 
 // Through the pidfd: a number that was recycled since cannot be hit. By number only where that call
@@ -1899,13 +1934,14 @@ DAEMONIZE_LOCAL bool may_signal(const Process& process, const PidFileView& view,
 DAEMONIZE_LOCAL Sent send_signal(const Process& process, int signum) noexcept {
     int rc = -1;
     errno = ENOSYS;
-    if (process.handle) rc = signal_pidfd(process.handle, signum);
+    if (process.handle && process.sender < 0) rc = signal_pidfd(process.handle, signum);
     if (rc != 0 && (errno == ENOSYS || errno == EPERM)) {  // EPERM: a filter's, or the real one
         if (process.born != 0) {
             const ProcessFacts facts = facts_of(process.pid);
             if (facts.there && facts.born != process.born) return Sent::gone;
         }
-        rc = ::kill(static_cast<pid_t>(process.pid), signum);
+        const pid_t pid = static_cast<pid_t>(process.pid);
+        rc = process.sender < 0 ? ::kill(pid, signum) : kill_as(process.sender, pid, signum);
     }
     if (rc == 0) return Sent::sent;
     if (errno == ESRCH) return Sent::gone;
@@ -2035,8 +2071,8 @@ DAEMONIZE_LOCAL void mark_open(unsigned char* marks, int end) noexcept {
         }
         const bool told = ::poll(fds, static_cast<nfds_t>(count), 0) >= 0;
         for (int i = 0; i < count; ++i)
-            left -= marks[first + i] = told ? (fds[i].revents & POLLNVAL) == 0
-                                            : ::fcntl(first + i, F_GETFD) != -1;
+            left -= marks[first + i] =
+                told ? (fds[i].revents & POLLNVAL) == 0 : ::fcntl(first + i, F_GETFD) != -1;
     }
 }
 
@@ -2109,8 +2145,9 @@ DAEMONIZE_LOCAL bool is_still_inherited(int fd) noexcept {
 // relative to it, so that nobody can exchange a part of the way in between.
 struct Way {
     Handle directory;
-    char leaf[256];     // the last name
-    bool alone = true;  // nobody but root and this user can replace a part of the way
+    char leaf[256];      // the last name
+    bool alone = true;   // nobody but root and this user can replace a part of the way
+    bool magic = false;  // the last name is a link that only the system can follow
 };
 
 #if defined(O_PATH) && defined(__linux__)
@@ -2124,7 +2161,8 @@ static const int directory_flags = search_flags | O_DIRECTORY | O_NOFOLLOW | O_C
 
 // What `name` in `directory` links to, and whose link it is. With O_PATH the link itself is open: it
 // cannot be exchanged between the two questions. Else it is asked twice.
-DAEMONIZE_LOCAL bool read_link(int directory, const char* name, Str& target, uid_t& owner) noexcept {
+DAEMONIZE_LOCAL bool read_link(int directory, const char* name, Str& target,
+                               uid_t& owner) noexcept {
     struct stat st, again;
     char text[4096];
     ssize_t size = -1;
@@ -2171,7 +2209,8 @@ DAEMONIZE_LOCAL bool refused_way(Fault& fault, const char* step, const char* pat
 
 // A directory that anybody may write is passed only if it is sticky: there nobody can replace what
 // is not his. As the last one it is left to the caller, who creates with O_EXCL or looks at owners.
-DAEMONIZE_LOCAL const char* distrust_directory(const struct stat& st, bool is_last, Way& way) noexcept {
+DAEMONIZE_LOCAL const char* distrust_directory(const struct stat& st, bool is_last,
+                                               Way& way) noexcept {
     const bool sticky = (st.st_mode & S_ISVTX) != 0;
     const bool others_write = (st.st_mode & 022) != 0 && (is_last || !sticky);
     if (others_write || (st.st_uid != 0 && st.st_uid != ::geteuid())) way.alone = false;
@@ -2189,6 +2228,7 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
     const char* rest = path;
     int links = 0;
     way.alone = true;
+    way.magic = false;
     errno = ENAMETOOLONG;
     if (std::strlen(path) < PATH_MAX) way.directory = open_at(AT_FDCWD, "/", directory_flags);
     for (;;) {
@@ -2215,7 +2255,8 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
                 continue;
             }
             if (!may_be_link(errno)) return refused(fault, "%s %p", step, path);
-        } else if (!follow || ::fstatat(way.directory.fd(), way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+        } else if (!follow ||
+                   ::fstatat(way.directory.fd(), way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
                    !S_ISLNK(st.st_mode)) {
             if (size == 0) std::strcpy(way.leaf, ".");
             return true;
@@ -2227,7 +2268,9 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
             return refused(fault, "%s %p", step, path);
         if (owner != 0 && owner != ::geteuid())
             return refused_way(fault, step, path, "somebody else's symbolic link leads there");
-        if (is_last && is_magic_link(target.c_str())) return true;
+        // The caller follows it by name: not where somebody else could put another link there.
+        way.magic = is_last && way.alone && is_magic_link(target.c_str());
+        if (way.magic) return true;
         linked.set(target.c_str(), "/", rest + size);
         rest = linked.c_str();
         if (is_last) {  // without the slash that would ask for a directory
@@ -2246,21 +2289,23 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
 // `terminate` find them here without any lock of their own.
 
 struct HeldLock {
-    std::atomic<int> file;   // descriptor + 1; 0: free
-    std::atomic<long> owner;  // the process whose number is in it; 0: none yet
-    std::atomic<int> bytes;  // of the record lock: 0 none, 1 entered, 2 ready
+    std::atomic<int> file;       // descriptor + 1; 0: free
+    std::atomic<long> owner;     // the process whose number is in it; 0: none yet
+    std::atomic<int> bytes;      // of the record lock: 0 none, 1 entered, 2 ready
+    std::atomic<unsigned> turn;  // how often the slot was taken
 };
 static HeldLock held_locks[32];
 static thread_local bool own_fork = false;  // the start hands the lock on
 
 struct PidLock {
-    Str path;                // absolute
-    const char* leaf = "";   // the last name in it
+    Str path;               // absolute
+    const char* leaf = "";  // the last name in it
     int mode = 0644;
-    Handle directory;        // closed where it would lead out of the jail
-    int slot = -1;           // in held_locks; -1: not locked
+    Handle directory;   // closed where it would lead out of the jail
+    int slot = -1;      // in held_locks; -1: not locked
+    unsigned turn = 0;  // of the slot; another one: a fork has freed it, another lock has it
     unsigned long long device = 0, inode = 0;
-    bool is_weak = false;    // without a record lock, which this file system refuses
+    bool is_weak = false;  // without a record lock, which this file system refuses
 };
 
 static std::atomic<int> open_channel(0);  // descriptor + 1 of the daemon's, until ready()
@@ -2279,11 +2324,12 @@ static void daemonize_in_child() {
 }
 
 DAEMONIZE_LOCAL int lock_file(const PidLock& lock) noexcept {
-    return lock.slot < 0 ? -1 : held_locks[lock.slot].file.load() - 1;
+    if (lock.slot < 0 || held_locks[lock.slot].turn.load() != lock.turn) return -1;
+    return held_locks[lock.slot].file.load() - 1;
 }
 
 DAEMONIZE_LOCAL bool is_entered(const PidLock& lock) noexcept {
-    return lock.slot >= 0 && held_locks[lock.slot].owner.load() == self();
+    return lock_file(lock) >= 0 && held_locks[lock.slot].owner.load() == self();
 }
 
 DAEMONIZE_LOCAL std::intptr_t lock_handle(const PidLock& lock) noexcept { return lock_file(lock); }
@@ -2364,7 +2410,8 @@ DAEMONIZE_LOCAL Attempt lock_fault(Fault& fault, const char* form, const PidLock
     return Attempt::failed;
 }
 
-DAEMONIZE_LOCAL Attempt lock_untrusted(Fault& fault, const PidLock& lock, const char* why) noexcept {
+DAEMONIZE_LOCAL Attempt lock_untrusted(Fault& fault, const PidLock& lock,
+                                       const char* why) noexcept {
     refused_way(fault, "cannot lock", lock.path.c_str(), why);
     return Attempt::failed;
 }
@@ -2482,13 +2529,15 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
         const Attempt attempt = take_once(lock, file, st, again, fault);
         if (again) continue;
         if (attempt != Attempt::got) return attempt;
-        for (int slot = 0; slot < static_cast<int>(sizeof held_locks / sizeof *held_locks); ++slot) {
+        for (int slot = 0; slot < static_cast<int>(sizeof held_locks / sizeof *held_locks);
+             ++slot) {
             int none = 0;
             if (!held_locks[slot].file.compare_exchange_strong(none, file.fd() + 1)) continue;
             file.release();
             held_locks[slot].owner.store(0);
             held_locks[slot].bytes.store(0);
             lock.slot = slot;
+            lock.turn = ++held_locks[slot].turn;
             lock.device = static_cast<unsigned long long>(st.st_dev);
             lock.inode = static_cast<unsigned long long>(st.st_ino);
             return Attempt::got;
@@ -2518,7 +2567,8 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
     }
     struct stat st;
     if (!is_named(lock, fd, st)) {
-        fail(fault, errc::untrusted_pid_file, "cannot write %p: it was replaced", lock.path.c_str());
+        fail(fault, errc::untrusted_pid_file, "cannot write %p: it was replaced",
+             lock.path.c_str());
         return Attempt::failed;
     }
     char text[24];
@@ -2526,11 +2576,13 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
     ssize_t written = -1;
     struct rlimit limit;  // beyond it a write is a SIGXFSZ, which would end the process
     errno = EFBIG;
-    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= static_cast<rlim_t>(sizeof text))
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 ||
+        limit.rlim_cur >= static_cast<rlim_t>(sizeof text))
         do written = ::pwrite(fd, text, static_cast<std::size_t>(size), 0);
         while (written < 0 && errno == EINTR);
     if (written >= 0 && written != size) errno = ENOSPC;
-    if (written != size || ::ftruncate(fd, size) != 0) return lock_fault(fault, "cannot write %p", lock);
+    if (written != size || ::ftruncate(fd, size) != 0)
+        return lock_fault(fault, "cannot write %p", lock);
     held_locks[lock.slot].bytes.store(1);
     held_locks[lock.slot].owner.store(self());
     return Attempt::got;
@@ -2558,7 +2610,8 @@ DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
             number = number * 10 + (*at - '0');
     struct stat st;
     if (!own || number == self()) {
-        const bool gone = is_named(lock, fd, st) && ::unlinkat(lock.directory.fd(), lock.leaf, 0) == 0;
+        const bool gone =
+            is_named(lock, fd, st) && ::unlinkat(lock.directory.fd(), lock.leaf, 0) == 0;
         if (!gone && ::ftruncate(fd, 0) != 0) errno = saved;  // nothing more can be done at the end
     }
     held_locks[lock.slot].owner.store(0);
@@ -2567,13 +2620,12 @@ DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
 
 // Never LOCK_UN: a duplicate of the descriptor may be another process's lock.
 DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept {
-    if (lock.slot >= 0) {
+    if (lock_file(lock) >= 0) {
         HeldLock& held = held_locks[lock.slot];
         held.owner.store(0);
-        const int file = held.file.exchange(0);
-        if (file > 0) const Handle closes(file - 1);
-        lock.slot = -1;
+        const Handle closes(held.file.exchange(0) - 1);
     }
+    lock.slot = -1;
     lock.directory.close();
 }
 
@@ -2616,8 +2668,8 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     if (!S_ISREG(st.st_mode)) return refused_way(fault, "cannot read", path, distrust(st));
     describe_file(st, view);
     if (view_own(st, view)) return true;
-    const Handle file = open_at(directory, way.leaf,
-                                        O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    const Handle file =
+        open_at(directory, way.leaf, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat opened;
     if (!file || ::fstat(file.fd(), &opened) != 0) {
         if (errno == ELOOP) return refused_way(fault, "cannot read", path, "it is a symbolic link");
@@ -2666,7 +2718,8 @@ DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, 
     if (static_cast<unsigned long long>(st.st_dev) != seen.device ||
         static_cast<unsigned long long>(st.st_ino) != seen.inode || !is_left_by(now, pid))
         return true;
-    if (!is_named(lock, file.fd(), st)) return errno == ENOENT || refused(fault, "cannot remove %p", path);
+    if (!is_named(lock, file.fd(), st))
+        return errno == ENOENT || refused(fault, "cannot remove %p", path);
     return ::unlinkat(directory, lock.leaf, 0) == 0 || errno == ENOENT ||
            ::ftruncate(file.fd(), 0) == 0 || refused(fault, "cannot remove %p", path);
 }
@@ -2689,8 +2742,10 @@ DAEMONIZE_LOCAL bool all_ids_are(long long uid, long long gid) noexcept {
 DAEMONIZE_LOCAL bool set_gids(gid_t gid) noexcept { return ::setregid(gid, gid) == 0; }
 DAEMONIZE_LOCAL bool set_uids(uid_t uid) noexcept { return ::setreuid(uid, uid) == 0; }
 DAEMONIZE_LOCAL bool all_ids_are(long long uid, long long gid) noexcept {
-    return static_cast<long long>(::getuid()) == uid && static_cast<long long>(::geteuid()) == uid &&
-           static_cast<long long>(::getgid()) == gid && static_cast<long long>(::getegid()) == gid &&
+    return static_cast<long long>(::getuid()) == uid &&
+           static_cast<long long>(::geteuid()) == uid &&
+           static_cast<long long>(::getgid()) == gid &&
+           static_cast<long long>(::getegid()) == gid &&
            is_users(self(), uid) != 0;  // the saved one, where the system tells
 }
 #endif
@@ -2812,6 +2867,7 @@ DAEMONIZE_LOCAL bool resolve_accounts(Session& s, Fault& fault) noexcept {
 
 // A set-uid program that names no user goes back to its caller.
 DAEMONIZE_LOCAL bool resolve_identity(Session& s, Fault& fault) noexcept {
+    std::free(s.who.groups);
     s.who = Identity();
     if (features.resolve_accounts && !features.resolve_accounts(s, fault)) return false;
     if (s.who.drops || (::getuid() == ::geteuid() && ::getgid() == ::getegid())) return true;
@@ -2833,7 +2889,8 @@ DAEMONIZE_LOCAL bool has_capabilities() noexcept {
     struct {
         std::uint32_t effective, permitted, inheritable;
     } data[2] = {{0, 0, 0}, {0, 0, 0}};
-    return ::syscall(SYS_capget, &header, data) == 0 && (data[0].permitted | data[1].permitted) != 0;
+    return ::syscall(SYS_capget, &header, data) == 0 &&
+           (data[0].permitted | data[1].permitted) != 0;
 }
 DAEMONIZE_LOCAL void set_dumpable() noexcept { ::prctl(PR_SET_DUMPABLE, 1L, 0L, 0L, 0L); }
 DAEMONIZE_LOCAL bool set_no_new_privs() noexcept {
@@ -2957,7 +3014,8 @@ DAEMONIZE_LOCAL Evidence evidence() noexcept {
     seen.systemd_exec_pid = exec_pid > 0 ? static_cast<long>(exec_pid) : 0;
     seen.parent_is_shim = seen.parent == 1 && name_of(1, nullptr);
     if ((seen.notify_socket || seen.invocation_id) && seen.systemd_exec_pid == 0)
-        seen.parent_is_manager = name_of(seen.parent, "systemd") || (!DAEMONIZE_LINUX && seen.parent == 1);
+        seen.parent_is_manager =
+            name_of(seen.parent, "systemd") || (!DAEMONIZE_LINUX && seen.parent == 1);
     struct sockaddr_storage address;
     socklen_t size = sizeof address;
     if (::getsockname(0, reinterpret_cast<struct sockaddr*>(&address), &size) == 0) {
@@ -2965,7 +3023,8 @@ DAEMONIZE_LOCAL Evidence evidence() noexcept {
         socklen_t length = sizeof listening;
         seen.stdin_is_network =
             address.ss_family == AF_INET || address.ss_family == AF_INET6 ||
-            (::getsockopt(0, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0 && listening != 0);
+            (::getsockopt(0, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0 &&
+             listening != 0);
     }
     return seen;
 }
@@ -2989,8 +3048,8 @@ DAEMONIZE_LOCAL bool make_directories(const char* path, mode_t mode, Fault& faul
     }
 }
 
-// The directory of default_path(). Not XDG_RUNTIME_DIR, which is emptied when the user's last session
-// ends; not /tmp, where anyone can be first.
+// The directory of default_path(). Not XDG_RUNTIME_DIR, which is emptied when the user's last
+// session ends; not /tmp, where anyone can be first.
 DAEMONIZE_LOCAL bool state_directory(const char* program, Str& out, Fault& fault) noexcept {
     const char* const runtime = environment("RUNTIME_DIRECTORY");  // systemd: one, or a:b
     if (*runtime == '/') {
@@ -3025,7 +3084,8 @@ DAEMONIZE_LOCAL bool state_directory(const char* program, Str& out, Fault& fault
     out.set(base.c_str(), "/", program);
     if (::mkdir(out.c_str(), 0700) != 0 && errno != EEXIST)
         return refused(fault, "cannot make directory %p", out.c_str());
-    if (::lstat(out.c_str(), &st) != 0) return refused(fault, "cannot use directory %p", out.c_str());
+    if (::lstat(out.c_str(), &st) != 0)
+        return refused(fault, "cannot use directory %p", out.c_str());
     return (S_ISDIR(st.st_mode) && st.st_uid == ::geteuid() && (st.st_mode & 022) == 0) ||
            fail(fault, errc::untrusted_pid_file,
                 "cannot use directory %p: it is not this user's alone", out.c_str());
@@ -3047,8 +3107,8 @@ DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
     if (::mkdirat(way.directory.fd(), way.leaf, 0755) != 0)
         return errno == EEXIST || refused(fault, "cannot make directory %p", path.c_str());
     // Whatever the umask. By descriptor: the name could be another's by now.
-    const Handle made = open_at(way.directory.fd(), way.leaf,
-                                        O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const Handle made =
+        open_at(way.directory.fd(), way.leaf, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     const bool given =
         made && ::fchmod(made.fd(), 0755) == 0 &&
         (!s.who.drops || !s.who.sets_uid || ::geteuid() != 0 ||
@@ -3098,7 +3158,7 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
     }
     FileStat st, named;
     const int directory = way.directory.fd();
-    const bool magic = stat_name(directory, way.leaf, named) && S_ISLNK(named.st_mode);
+    const bool magic = way.magic;  // as the walk found it: a look of our own could find another
     const int flags = (reads ? O_RDONLY : O_WRONLY | O_APPEND) | O_NOCTTY | O_CLOEXEC | O_NONBLOCK |
                       large_file | (magic ? 0 : O_NOFOLLOW);
     bool created = false;
@@ -3112,17 +3172,19 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
         const bool is_fifo = errno == ENXIO;
         refused(fault, "cannot open %p", path);
         if (is_fifo)
-            fail(fault, -ENXIO,
-                 "cannot open %p: it is a socket, a FIFO that nobody reads, or a device that is not "
-                 "there",
-                 path);
+            fail(
+                fault, -ENXIO,
+                "cannot open %p: it is a socket, a FIFO that nobody reads, or a device that is not "
+                "there",
+                path);
         return false;
     }
     if (S_ISDIR(st.st_mode)) {
         errno = EISDIR;
         return refused(fault, "cannot open %p", path);
     }
-    if (s.lock && s.pidfile.c_str()[0] && static_cast<unsigned long long>(st.st_dev) == s.lock->device &&
+    if (s.lock && s.pidfile.c_str()[0] &&
+        static_cast<unsigned long long>(st.st_dev) == s.lock->device &&
         static_cast<unsigned long long>(st.st_ino) == s.lock->inode)
         return invalid(fault, "standard stream", "it is the PID file");
     if (root && !reads && !magic && !S_ISCHR(st.st_mode)) {
@@ -3140,8 +3202,7 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
     const bool given = created && root && s.who.drops && s.who.gid >= 0;
     const uid_t owner = s.who.sets_uid ? static_cast<uid_t>(s.who.uid) : static_cast<uid_t>(-1);
     const bool has_mode = !created || ::fchmod(file.fd(), 0640) == 0;
-    if (!has_mode ||
-        (given && ::fchown(file.fd(), owner, static_cast<gid_t>(s.who.gid)) != 0)) {
+    if (!has_mode || (given && ::fchown(file.fd(), owner, static_cast<gid_t>(s.who.gid)) != 0)) {
         const int cause = errno;
         ::unlinkat(directory, way.leaf, 0);  // else the next start would take it as it is
         errno = cause;
@@ -3255,7 +3316,8 @@ DAEMONIZE_LOCAL bool make_moved_logs(Session& s, Fault& fault) noexcept {
     return open_late_streams(s, fault);
 }
 
-DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program, const char* text) noexcept {
+DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
+                                 const char* text) noexcept {
     if (log) write_line(log.fd(), program, text);
 }
 
@@ -3359,6 +3421,7 @@ struct CapturedSignal {
 };
 static std::atomic<CapturedSignal*> captured_signals[signal_end];
 static std::atomic<int> wake_readable(0), wake_writable(0);  // descriptor + 1; 0: none yet
+static struct stat wake_file;                                // of both
 static std::atomic<long> signal_process(0);  // the process that handles signals: a fork is another
 static int signal_generation = 0;            // another one after each fork that handles its own
 static std::atomic<PidLock*> terminable(nullptr);  // of the daemon, for `terminate`
@@ -3491,8 +3554,16 @@ DAEMONIZE_LOCAL void ring_wake() noexcept {
 
 DAEMONIZE_LOCAL void drain_wake() noexcept {
     char bytes[256];
-    while (::read(wake_readable.load() - 1, bytes, sizeof bytes) == static_cast<ssize_t>(sizeof bytes)) {
+    while (::read(wake_readable.load() - 1, bytes, sizeof bytes) ==
+           static_cast<ssize_t>(sizeof bytes)) {
     }
+}
+
+// The program's own closefrom() may have closed it, and the number be another file's.
+DAEMONIZE_LOCAL bool is_wake_end(int fd) noexcept {
+    struct stat st;
+    if (::fstat(fd, &st) != 0) return errno != EBADF;  // one failure is not believed
+    return S_ISFIFO(st.st_mode) && same_file(st, wake_file);
 }
 
 // A new pipe for this process, rung if something was counted already.
@@ -3505,8 +3576,11 @@ DAEMONIZE_LOCAL bool make_wake(Fault& fault) noexcept {
         if (!*end || ::fcntl(end->fd(), F_SETFD, FD_CLOEXEC) != 0 ||
             ::fcntl(end->fd(), F_SETFL, flags_needed) != 0)
             return refused(fault, "cannot set up a pipe for signals");
-    const Handle old_readable(wake_readable.exchange(static_cast<int>(readable.release()) + 1) - 1);
-    const Handle old_writable(wake_writable.exchange(static_cast<int>(writable.release()) + 1) - 1);
+    const int old_ends[] = {wake_readable.exchange(static_cast<int>(readable.release()) + 1) - 1,
+                            wake_writable.exchange(static_cast<int>(writable.release()) + 1) - 1};
+    for (const int old : old_ends)
+        if (is_wake_end(old)) const Handle closes(old);
+    ::fstat(wake_readable.load() - 1, &wake_file);
     for (int signum = 1; signum < signal_end; ++signum) {
         if (pending_signals(signum) == 0) continue;
         ring_wake();
@@ -3548,9 +3622,8 @@ DAEMONIZE_LOCAL bool is_wake_process() noexcept { return signal_process.load() =
 
 // Is the wake this process's, and has nobody closed it (the program's own closefrom())?
 DAEMONIZE_LOCAL bool is_wake_open(int generation) noexcept {
-    struct stat st;
     return generation == signal_generation && is_wake_process() &&
-           (::fstat(wake_readable.load() - 1, &st) == 0 ? S_ISFIFO(st.st_mode) : errno != EBADF);
+           is_wake_end(wake_readable.load() - 1);
 }
 
 DAEMONIZE_LOCAL int wake_generation() noexcept { return signal_generation; }
@@ -3562,7 +3635,8 @@ DAEMONIZE_LOCAL bool capture(int signum, const void* owner, Fault& fault) noexce
         return fail(fault, errc::invalid_option, "cannot handle %S: another SignalHandler has it",
                     signum);
     struct sigaction found;
-    if (::sigaction(signum, nullptr, &found) != 0) return refused(fault, "cannot handle %S", signum);
+    if (::sigaction(signum, nullptr, &found) != 0)
+        return refused(fault, "cannot handle %S", signum);
     // What was counted for signal_map before is still to be handled; anything else is not.
     if (!is_ours(found, Route::count)) captured.count.store(0);
     captured.before = found;
@@ -3599,16 +3673,19 @@ DAEMONIZE_LOCAL bool route_below(int signum, Route wanted, Fault& fault) noexcep
     return set_disposition(signum, wanted, fault);
 }
 
-// Until the wake is rung or `input` (-1: none) can be read; what is not ready is told apart by poll()
-// itself. `only_input`: the wake is rung for another SignalHandler.
+// Until the wake is rung or `input` (-1: none) can be read; what is not ready is told apart by
+// poll() itself. `only_input`: the wake is rung for another SignalHandler.
 enum class Woken { by_signal, by_input, by_time, broken };
-DAEMONIZE_LOCAL Woken await_wake(std::intptr_t input, const Deadline& deadline, bool only_input) noexcept {
+DAEMONIZE_LOCAL Woken await_wake(std::intptr_t input, const Deadline& deadline,
+                                 bool only_input) noexcept {
     struct pollfd fds[2] = {{static_cast<int>(wake_handle()), POLLIN, 0},
                             {static_cast<int>(input), POLLIN, 0}};
     if (only_input) fds[0].fd = -1;
     ::poll(fds, 2, deadline.left_to_poll(only_input ? 20 : INT_MAX));
     if (fds[0].revents & POLLNVAL) return Woken::broken;
-    return fds[0].revents != 0 ? Woken::by_signal : fds[1].revents != 0 ? Woken::by_input : Woken::by_time;
+    return fds[0].revents != 0   ? Woken::by_signal
+           : fds[1].revents != 0 ? Woken::by_input
+                                 : Woken::by_time;
 }
 
 DAEMONIZE_LOCAL bool is_terminal(int stream) noexcept { return ::isatty(stream) != 0; }
@@ -3649,7 +3726,8 @@ DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcep
     const int count = detached ? 6 : 3;
     for (int signum = 1; detached && inheritance.ignored != 0 && signum <= 64; ++signum) {
         struct sigaction action;
-        if (!has_signal(inheritance.ignored, signum) || signum == SIGPIPE || signum >= signal_end) continue;
+        if (!has_signal(inheritance.ignored, signum) || signum == SIGPIPE || signum >= signal_end)
+            continue;
         if (::sigaction(signum, nullptr, &action) == 0 && is_ours(action, Route::ignore))
             set_disposition(signum, Route::standard, fault);
     }
@@ -3695,7 +3773,8 @@ DAEMONIZE_LOCAL void connect_manager() noexcept {
     struct sockaddr_un name;
     if (manager.asked) return;
     manager.asked = true;
-    manager.watchdog = watchdog_half(environment("WATCHDOG_USEC"), environment("WATCHDOG_PID"), self());
+    manager.watchdog =
+        watchdog_half(environment("WATCHDOG_USEC"), environment("WATCHDOG_PID"), self());
     const char* const address = environment("NOTIFY_SOCKET");
     const bool abstract = address[0] == '@';
     const std::size_t length = std::strlen(address) + (abstract ? 0 : 1);
@@ -3745,9 +3824,16 @@ DAEMONIZE_LOCAL bool tell_moment(Moment moment, long daemon = 0) noexcept {
         case Moment::reloading:
             std::snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld", Deadline::now());
             return tell_manager(text);
-        default:
+        default: {
+            const bool asked = manager.asked;
             std::snprintf(text, sizeof text, "MAINPID=%ld\nREADY=1", daemon);
-            return tell_manager(text);
+            const bool told = tell_manager(text);
+            if (asked) return told;
+            // A launcher that is kept has no descriptor more than before.
+            const Handle closes(manager.socket - 1);
+            manager = Manager();
+            return told;
+        }
     }
 }
 
@@ -3774,15 +3860,16 @@ DAEMONIZE_LOCAL bool move_in(Session& s, Fault& fault) noexcept {
     if (s.decision.detach) {
         if (!set_up_streams(s, fault)) return false;
         KeptDescriptors keep = {nullptr, 0};
-        const std::size_t room = o.files_preserve.size() + static_cast<std::size_t>(s.inherited_sockets) + 20;
+        const std::size_t room =
+            o.files_preserve.size() + static_cast<std::size_t>(s.inherited_sockets) + 20;
         keep.list = static_cast<int*>(std::malloc(room * sizeof(int)));
         if (!keep.list) std::abort();
         for (const int fd : o.files_preserve) keep.add(fd);
         for (int i = 0; i < s.inherited_sockets; ++i) keep.add(3 + i);
-        for (const int fd : {lock_file(*s.lock), s.lock->directory.fd(), s.channel.fd(),
-                             s.null_device.fd(), s.targets[0].file.fd(), s.targets[1].file.fd(),
-                             s.targets[2].file.fd(), manager.socket - 1, wake_readable.load() - 1,
-                             wake_writable.load() - 1})
+        for (const int fd :
+             {lock_file(*s.lock), s.lock->directory.fd(), s.channel.fd(), s.null_device.fd(),
+              s.targets[0].file.fd(), s.targets[1].file.fd(), s.targets[2].file.fd(),
+              manager.socket - 1, wake_readable.load() - 1, wake_writable.load() - 1})
             keep.add(fd);
         s.closing = o.close_fds == CloseFds::none  ? "none"
                     : o.close_fds == CloseFds::all ? close_all(keep)
@@ -3811,8 +3898,8 @@ DAEMONIZE_LOCAL bool refused_identity(const Session& s, const char* step, Fault&
     return refused(fault, "cannot %s user %s", step, who);
 }
 
-// No directory that leads out of the jail stays open: FreeBSD would refuse, others would not. The PID
-// file is reached by another way from here on, if at all.
+// No directory that leads out of the jail stays open: FreeBSD would refuse, others would not. The
+// PID file is reached by another way from here on, if at all.
 DAEMONIZE_LOCAL bool enter_jail(Session& s, Fault& fault) noexcept {
     Way way;
     if (!open_way("cannot change root to", s.root.c_str(), true, way, fault)) {
@@ -3820,7 +3907,8 @@ DAEMONIZE_LOCAL bool enter_jail(Session& s, Fault& fault) noexcept {
         return false;
     }
     Handle jail = open_at(way.directory.fd(), way.leaf, directory_flags);
-    if (!jail || ::fchdir(jail.fd()) != 0) return refused(fault, "cannot change root to %p", s.root.c_str());
+    if (!jail || ::fchdir(jail.fd()) != 0)
+        return refused(fault, "cannot change root to %p", s.root.c_str());
     jail.close();
     way.directory.close();
     s.lock->directory.close();
@@ -3848,8 +3936,8 @@ DAEMONIZE_LOCAL bool prove_drop(const Session& s, Fault& fault) noexcept {
     if (uid != 0 && s.who.sets_uid)
         back = back || ::setuid(0) == 0 || ::seteuid(0) == 0 || has_capabilities() ||
                (s.who.gid != 0 && ::setegid(0) == 0);
-    return !back || fail(fault, errc::drop_incomplete,
-                         "cannot drop privileges: they could be regained");
+    return !back ||
+           fail(fault, errc::drop_incomplete, "cannot drop privileges: they could be regained");
 }
 
 // Groups first and the user last: with another uid neither would be allowed. Logs in directories of
@@ -3880,7 +3968,8 @@ DAEMONIZE_LOCAL bool change_identity(Session& s, Fault& fault) noexcept {
     return true;
 }
 
-DAEMONIZE_LOCAL bool is_kept_variable(const Session& s, const char* entry, std::size_t size) noexcept {
+DAEMONIZE_LOCAL bool is_kept_variable(const Session& s, const char* entry,
+                                      std::size_t size) noexcept {
     if (s.inherited_sockets > 0 && std::strncmp(entry, "LISTEN_", 7) == 0) return true;
     for (const std::string& kept : s.context->environment_keep)
         if (kept.size() == size && std::strncmp(kept.c_str(), entry, size) == 0) return true;
@@ -3934,7 +4023,8 @@ DAEMONIZE_LOCAL bool settle_in(Session& s, Fault& fault) noexcept {
 
 // Sends all of it, or until nobody has read for `limit`: a peer that is stopped or gone must not
 // hold this process for ever.
-DAEMONIZE_LOCAL bool send_bytes(int fd, const void* bytes, std::size_t size, Duration limit) noexcept {
+DAEMONIZE_LOCAL bool send_bytes(int fd, const void* bytes, std::size_t size,
+                                Duration limit) noexcept {
     const char* at = static_cast<const char*>(bytes);
     const Deadline deadline(limit);
     while (size > 0) {
@@ -3955,7 +4045,8 @@ DAEMONIZE_LOCAL bool send_bytes(int fd, const void* bytes, std::size_t size, Dur
     return true;
 }
 
-DAEMONIZE_LOCAL bool send_report(int fd, Report report, const char* text, std::size_t size) noexcept {
+DAEMONIZE_LOCAL bool send_report(int fd, Report report, const char* text,
+                                 std::size_t size) noexcept {
     static const char mark[] = "... (cut)";
     const bool cut = size > report_room;
     report.size = static_cast<std::uint32_t>(cut ? report_room : size);
@@ -3981,8 +4072,8 @@ DAEMONIZE_LOCAL Incoming::State read_report(int fd) noexcept {
     while (in.state == Incoming::waiting) {
         const std::size_t head = sizeof in.report;
         const bool in_head = in.size < head;
-        char* const to = in_head ? reinterpret_cast<char*>(&in.report) + in.size
-                                 : in.text + (in.size - head);
+        char* const to =
+            in_head ? reinterpret_cast<char*>(&in.report) + in.size : in.text + (in.size - head);
         const std::size_t wanted = (in_head ? head : head + in.report.size) - in.size;
         const ssize_t got = ::recv(fd, to, wanted, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
@@ -4086,7 +4177,8 @@ DAEMONIZE_SMALL void Leader::tell() noexcept {
     const std::size_t size = relays ? incoming.report.size : std::strlen(text);
     for (int tries = 0; tries < 2 && !launcher_gone; ++tries) {
         if (send_report(launcher, report, text, size)) break;
-        launcher_gone = ::getppid() != parent || tries == 1;  // it lives: one failure is not believed
+        launcher_gone =
+            ::getppid() != parent || tries == 1;  // it lives: one failure is not believed
     }
     if (launcher_gone && failed && !session.kept)
         print(2, session.program.c_str(),
@@ -4112,7 +4204,8 @@ DAEMONIZE_SMALL void Leader::judge(const Deadline& deadline) noexcept {
         report.word = Report::ready;
         report.exit_code = 0;
     } else if (in.state == Incoming::complete) {
-        report.code = in.report.code;
+        // A code of 0 would be no error to who asks the Error.
+        report.code = in.report.code ? in.report.code : static_cast<int>(errc::start_failed);
         report.exit_code = failure_code(in.report.exit_code);
     } else if (in.state == Incoming::nonsense) {
         fail(fault, errc::start_failed, "cannot start %P: it sent a report that is none", pid);
@@ -4193,6 +4286,8 @@ DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leade
     in.size = 0;
     bool ended = false, late = false, told_wait = !s.tells_wait;
     Deadline end = deadline, wait_line(Duration(1000));
+    std::free(in.text);  // of a start before
+    in.text = nullptr;
     while (!ended && !late) {
         late = end.over();
         const Incoming::State state = read_report(channel.fd());
@@ -4211,12 +4306,14 @@ DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leade
     }
     const bool told = in.state == Incoming::complete;
     int status = 0;
-    // Before it is collected: until then its number is nobody else's. The leader first: it may not
-    // have a group yet, and has no daemon then.
-    if (!told || !ended) ::kill(leader, SIGKILL);
-    if (!told) ::kill(-leader, SIGKILL);
+    // A leader whose end of the channel is closed has ended. It is not signalled: a caller who
+    // ignores SIGCHLD has it collected at once, and its number may be a stranger's by now.
+    if (!ended) ::kill(leader, SIGKILL);
     while (::waitpid(leader, &status, 0) == -1 && errno == EINTR) {
     }
+    // As long as its group has a member nobody gets the number: if a process has it, the group is
+    // gone. A leader that never had a group has no daemon either.
+    if (!told && ::kill(leader, 0) != 0 && errno == ESRCH) ::kill(-leader, SIGKILL);
     s.daemon = told ? static_cast<long>(in.report.pid) : 0;
     s.exit_code = told ? in.report.exit_code : 1;
     if (told && in.report.word == Report::ready) return true;
@@ -5306,7 +5403,7 @@ DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
 }
 
 // The system itself asks for the right to end the process.
-DAEMONIZE_LOCAL bool may_signal(const Process&, const PidFileView&, Fault&) noexcept {
+DAEMONIZE_LOCAL bool may_signal(Process&, const PidFileView&, Fault&) noexcept {
     return true;
 }
 
@@ -6330,7 +6427,8 @@ DAEMONIZE_LOCAL const char* word_at(const char* const* argv, int index, Str& roo
 Deadline::Deadline(Duration limit) noexcept
     : end_(limit > std::chrono::hours(24 * 36500)
                ? LLONG_MAX
-               : now() + (limit < Duration(0) ? 0 : static_cast<long long>(limit.count()) * 1000)) {}
+               : now() + (limit < Duration(0) ? 0 : static_cast<long long>(limit.count()) * 1000)) {
+}
 
 bool Deadline::over() const noexcept { return !never() && now() >= end_; }
 
@@ -6463,7 +6561,8 @@ DAEMONIZE_LOCAL bool refuse(const PidFileView& view, const char* path, Fault& fa
 
 // Waits for the end of a proven holder until `wait` is over, for an unproven lock until `patience`
 // is. With the lock got, signals stay held: a Ctrl-C before the fork would leave an empty file.
-DAEMONIZE_LOCAL bool acquire(PidLock& lock, Duration wait, SignalHold& hold, Fault& fault) noexcept {
+DAEMONIZE_LOCAL bool acquire(PidLock& lock, Duration wait, SignalHold& hold,
+                             Fault& fault) noexcept {
     const char* const path = lock.path.c_str();
     const Deadline holder_deadline(wait), patience_deadline(wait < patience ? patience : wait);
     Backoff backoff(patience_deadline);
@@ -6549,10 +6648,11 @@ DAEMONIZE_LOCAL bool find_holder(const char* path, Holder& holder, Fault& fault)
             return true;
         }
         if (late)
-            return !proven || fail(fault, errc::unproven_holder,
-                                   "cannot find the daemon of %p: the file changed each time it was "
-                                   "asked",
-                                   path);
+            return !proven ||
+                   fail(fault, errc::unproven_holder,
+                        "cannot find the daemon of %p: the file changed each time it was "
+                        "asked",
+                        path);
         backoff.pause();
     }
 }
@@ -6568,9 +6668,10 @@ DAEMONIZE_LOCAL bool require_holder(const char* step, const char* path, Holder& 
         case Verdict::invalid:
         case Verdict::starting:
         case Verdict::elsewhere:
-            fail(fault,
-                 holder.verdict == Verdict::invalid ? errc::invalid_pid_file : errc::unproven_holder,
-                 "%s %p: ", step, path);
+            fail(
+                fault,
+                holder.verdict == Verdict::invalid ? errc::invalid_pid_file : errc::unproven_holder,
+                "%s %p: ", step, path);
             describe_unproven(holder.view, fault.text);
             return false;
         default:
@@ -6585,7 +6686,9 @@ DAEMONIZE_LOCAL bool require_holder(const char* step, const char* path, Holder& 
     if (!holder.view.trusted)
         return fail(fault, errc::untrusted_pid_file, "%s %p: others could have written it", step,
                     path);
-    return may_signal(holder.named, holder.view, fault);
+    if (!may_signal(holder.named, holder.view, fault)) return false;
+    holder.daemon.sender = holder.named.sender;
+    return true;
 }
 
 DAEMONIZE_LOCAL bool has_zero_byte(const std::string& text) noexcept {
@@ -6636,8 +6739,8 @@ DAEMONIZE_LOCAL bool is_free(const PidFileView& now, const Holder& holder) noexc
 }
 
 // The lock of a process that has ended may live on in a launcher that Ctrl-Z stopped.
-DAEMONIZE_LOCAL bool await_unlocked(const char* path, const Holder& holder, const Deadline& deadline,
-                                    Fault& fault) noexcept {
+DAEMONIZE_LOCAL bool await_unlocked(const char* path, const Holder& holder,
+                                    const Deadline& deadline, Fault& fault) noexcept {
     Backoff backoff(deadline);
     for (;;) {
         const bool late = deadline.over();
@@ -6647,8 +6750,8 @@ DAEMONIZE_LOCAL bool await_unlocked(const char* path, const Holder& holder, cons
         if (seen && is_free(now, holder)) return true;
         const bool others = now.owner > 0 && now.owner != holder.view.owner;
         if (seen && (late || others)) {
-            fail(fault, errc::unproven_holder, "cannot stop the daemon of %p: %P is gone, but ", path,
-                 holder.daemon.pid);
+            fail(fault, errc::unproven_holder, "cannot stop the daemon of %p: %P is gone, but ",
+                 path, holder.daemon.pid);
             if (now.owner > 0)
                 format(fault.text, "%P", now.owner);
             else
@@ -6748,8 +6851,8 @@ DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder&
         return stop_holder(path.c_str(), holder, order, fault);
     if (fault.code != static_cast<int>(errc::not_running)) return Stopped::failed;
     // Empty: where the directory did not let the daemon remove its file.
-    const bool is_daemons = holder.verdict == Verdict::empty ||
-                            (holder.verdict == Verdict::dead && holder.view.number);
+    const bool is_daemons =
+        holder.verdict == Verdict::empty || (holder.verdict == Verdict::dead && holder.view.number);
     const Fault unknown = fault;
     if (is_daemons && !clear_leftover(path.c_str(), holder, fault)) return Stopped::failed;
     fault = unknown;
@@ -6758,8 +6861,8 @@ DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder&
 
 // ---- The start: options ----
 
-static bool setup_is_over = false;       // a start was made in this process
-static Session* the_daemon = nullptr;    // for the end of the process
+static bool setup_is_over = false;     // a start was made in this process
+static Session* the_daemon = nullptr;  // for the end of the process
 
 DAEMONIZE_LOCAL bool is_open_here(const Session& s) noexcept {
     return s.process != 0 && s.process == self();
@@ -6945,6 +7048,8 @@ DAEMONIZE_LOCAL void close_targets(Session& s) noexcept {
     bool told = false;
     Str shown;
     set_shown(shown, text, std::strlen(text));
+    SignalHold hold;  // a log that nobody reads (SIGPIPE) must not take the word from the leader
+    hold.take();
     flush(s);
     if (s.channel) {
         append_line(s.targets[2].file, s.program.c_str(), shown.c_str());
@@ -7310,7 +7415,18 @@ DAEMONIZE_LOCAL bool prepare_logs(Session& s, DaemonContext& context, Fault& fau
 
 // ---- control() ----
 
-enum class Verb { start, stop, restart, try_restart, reload, force_reload, status, run, help, none };
+enum class Verb {
+    start,
+    stop,
+    restart,
+    try_restart,
+    reload,
+    force_reload,
+    status,
+    run,
+    help,
+    none
+};
 
 static const struct VerbName {
     const char* word;
@@ -7380,7 +7496,8 @@ DAEMONIZE_SMALL int Control::help() const {
     text += "PID file: " + (context.pidfile.empty() ? std::string("none") : context.pidfile) + "\n";
     text +=
         "Exit status: 0 done; 1 failed; 2 usage; 3 not supported; 4 not permitted; 7 not running\n"
-        "  (reload); 124 not ready in time. Of status: 0 running, 1 dead, 3 not running, 4 unknown.";
+        "  (reload); 124 not ready in time. Of status: 0 running, 1 dead, 3 not running, 4 "
+        "unknown.";
     if (!context.help.empty()) text += "\n" + context.help;
     while (text.back() == '\n') text.pop_back();
     print(1, "", text.c_str());
@@ -7687,7 +7804,8 @@ std::error_code make_error_code(errc condition) noexcept {
     return std::error_code(static_cast<int>(condition), category());
 }
 
-DAEMONIZE_SMALL DaemonError::DaemonError(const Error& error) : std::system_error(error.code), text_(error.text) {}
+DAEMONIZE_SMALL DaemonError::DaemonError(const Error& error)
+    : std::system_error(error.code), text_(error.text) {}
 
 namespace detail {
 struct Held {
@@ -7792,7 +7910,8 @@ std::intptr_t PidFile::native_handle() const noexcept {
     return held_ && is_held() ? detail::lock_handle(held_->lock) : -1;
 }
 
-DAEMONIZE_SMALL std::string PidFile::default_path(const std::string& program, Error& error) noexcept {
+DAEMONIZE_SMALL std::string PidFile::default_path(const std::string& program,
+                                                  Error& error) noexcept {
     using namespace detail;
     Fault fault;
     Str directory;
@@ -7886,7 +8005,8 @@ void SignalHandler::on(int signum, Handler handler) {
 DAEMONIZE_SMALL bool SignalHandler::start(Error& error) noexcept {
     using namespace detail;
     Fault fault;
-    if (watch_->started && watch_->generation == wake_generation() && is_wake_process()) return true;
+    if (watch_->started && watch_->generation == wake_generation() && is_wake_process())
+        return true;
     if (!open_wake(fault)) return give(fault, error);
     watch_->started = true;
     watch_->generation = wake_generation();
@@ -7933,6 +8053,7 @@ DAEMONIZE_SMALL DaemonContext::DaemonContext() : session_(new detail::Session) {
 
 DAEMONIZE_SMALL DaemonContext::DaemonContext(DaemonContext&& other) noexcept
     : DaemonOptions(std::move(other)), session_(other.session_) {
+    if (session_->context) session_->context = this;
     other.session_ = new detail::Session;
 }
 
@@ -7988,7 +8109,7 @@ DAEMONIZE_SMALL void DaemonContext::ready() noexcept {
     renew_lock(*s.lock, true);
     s.starting = false;
     if (s.role == Role::foreground) {
-        if (tell_moment(Moment::ready) || manager_error() == 0) return;
+        if (tell_moment(Moment::ready) || manager_error() == 0 || s.decision.inetd) return;
         Error error;
         Fault fault;
         detail::fail(fault, manager_error(), "cannot send READY=1 to the service manager: ");
@@ -8080,8 +8201,8 @@ DAEMONIZE_SMALL std::string DaemonContext::explain() const {
     std::string out;
     if (s.program.is_empty()) {
         const Decision decision = decide(detach_process, false, evidence());
-        add_line(out, "would start", decision.detach ? "detached, for %s" : "in the foreground, for %s",
-                 decision.why);
+        add_line(out, "would start",
+                 decision.detach ? "detached, for %s" : "in the foreground, for %s", decision.why);
         return out;
     }
     add_line(out, "started", s.decision.detach ? "detached, for %s" : "in the foreground, for %s",
@@ -8151,7 +8272,7 @@ Stopped stop(const std::string& pidfile, Duration limit) {
 }
 
 DAEMONIZE_SMALL int control(int argc, const char* const* argv, DaemonContext& context,
-            const std::function<int(DaemonContext&)>& body) {
+                            const std::function<int(DaemonContext&)>& body) {
     using namespace detail;
     Session& s = Session::of(context);
     const char* const name = !context.program_name.empty()
@@ -8174,9 +8295,8 @@ DAEMONIZE_SMALL int control(int argc, const char* const* argv, DaemonContext& co
     control.json = verb == Verb::status && second && std::strcmp(second, "--json") == 0;
     // start, restart and run hand the rest to the program; of these nobody would take it.
     // A program with words of its own says so by `help`.
-    const bool takes_none =
-        context.help.empty() &&
-        (verb == Verb::stop || verb == Verb::status || verb == Verb::reload);
+    const bool takes_none = context.help.empty() &&
+                            (verb == Verb::stop || verb == Verb::status || verb == Verb::reload);
     const int taken = control.json ? 3 : 2;
     if (takes_none && argc > taken) return control.usage(word_at(argv, taken, rooms[2]));
     const bool asks = verb != Verb::start && verb != Verb::run && verb != Verb::help && word;
@@ -8214,6 +8334,22 @@ Duration watchdog_interval() noexcept { return detail::manager_watchdog(); }
 
 // CHANGELOG
 //
+//     1.1.0  2026-11-30
+//         The start has one form: launcher, leader, daemon. The leader stays until the verdict and
+//         judges; nothing that a daemon with fewer rights sends is taken for a process. No vfork().
+//         Each start makes its PID file anew; the way to it is walked under rules of trust, and so
+//         is the way to a log and to chroot_directory.
+//         New: close_fds, make_directory, check, help, stop_signal, kill_after_stop_timeout,
+//         running_is_success, must_leave_job, Error::exit_code, PidFile::native_handle(),
+//         DaemonContext::pidfile_handle(), utf8_arguments(); the verbs try-restart and force-reload,
+//         `status --json`, "starting"; on Windows `run` as a service.
+//         Changed: only descriptors that the program inherited are closed (close_fds = all: as
+//         before). Signals that main() ignored or blocked stay so. prevent_core leaves the process
+//         dumpable. `status` of an unlocked file that is not empty is 1. stop() may stop an
+//         ancestor, and removes what a dead daemon has left. Words behind stop, status and reload
+//         are refused unless the program has a `help` text. default_path() has a directory of its
+//         own. `start` under systemd detaches where it can tell that the caller waits.
+//         Gone: the macros DAEMONIZE_HAVE_x.
 //     1.0.0  2026-11-29  The first.
 //
 // LICENCE
