@@ -4415,6 +4415,8 @@ DAEMONIZE_LOCAL void explain_system(const Session& s, std::string& out) {
 // launcher, then in the daemon; the words of the command line.
 #if DAEMONIZE_WINDOWS
 
+// SIGHUP is no signal of this C runtime's, and its number 1 is what Task Manager ends a process
+// with.
 static const int reload_signal = 12, termination_signal = SIGTERM;
 static const int signal_end = 32, kill_signal = 9;
 
@@ -4516,12 +4518,15 @@ DAEMONIZE_LOCAL bool widen(const char* text, Wide& out, DWORD flags = MB_ERR_INV
     return true;
 }
 
+// Of what is known to be UTF-8: anything else would be an empty text.
 DAEMONIZE_LOCAL Wide wide(const char* text) noexcept {
     Wide out;
     widen(text, out);
     return out;
 }
 
+// Half a character, which a file's name may hold, becomes U+FFFD: such a file is shown, and cannot
+// be named. In the code page of the system a '?' stands for each character that it cannot spell.
 DAEMONIZE_LOCAL void narrow(const wchar_t* text, Str& out, UINT page = CP_UTF8) noexcept {
     const int size = ::WideCharToMultiByte(page, 0, text, -1, nullptr, 0, nullptr, nullptr);
     char* const bytes = static_cast<char*>(std::calloc(static_cast<std::size_t>(size) + 1, 1));
@@ -4637,6 +4642,7 @@ DAEMONIZE_LOCAL int last_error() noexcept {
     return -static_cast<int>(cause != ERROR_SUCCESS ? cause : ERROR_GEN_FAILURE);
 }
 
+// What was tried, and the cause that the last failed call has left.
 DAEMONIZE_LOCAL bool refused(Fault& fault, const char* form, Arg a = Arg(),
                              Arg b = Arg()) noexcept {
     const int cause = last_error();
@@ -4747,6 +4753,7 @@ DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
 
 // ---- Who this process was born as: a look before main() ----
 
+// The verdict is awaited until the daemon swaps in one of its two words, or its launcher gives up.
 static const LONG awaited = 0, said_ready = 1, said_failed = 2, given_up = 3;
 static const char page_magic[16] = "daemonize page3";
 static const wchar_t switch_name[] = L"DAEMONIZE_RELAUNCH";
@@ -4785,6 +4792,7 @@ DAEMONIZE_LOCAL HANDLE fetch(HANDLE launchers) noexcept {
     return duplicate(birth.launcher, launchers, ::GetCurrentProcess());
 }
 
+// nullptr also where a handle is no section at all, or a smaller one: a spoofed switch fails here.
 DAEMONIZE_LOCAL void* map_section(HANDLE section, DWORD access, std::uint64_t size) noexcept {
     const SIZE_T bytes = static_cast<SIZE_T>(size);
     return section ? ::MapViewOfFile(section, access, 0, 0, bytes) : nullptr;
@@ -4801,7 +4809,8 @@ DAEMONIZE_LOCAL void remove_variable(const wchar_t* name, std::size_t size) noex
 }
 
 // The switch is "HANDLE:NONCE", both in hex. Anything may stand there instead: a handle that is no
-// section, one of another program, one of another start. Then nothing is ours.
+// section, one of another program, one of another start. Then nothing is ours, and no handle is
+// closed. The launcher is known by the handle that it has given, not by its number: it may be gone.
 DAEMONIZE_LOCAL bool find_launcher(const wchar_t* text) noexcept {
     wchar_t* end = nullptr;
     const std::uint64_t number = std::wcstoull(text, &end, 16);
@@ -4899,6 +4908,9 @@ struct Child {
     bool in_job = false;  // in the one that it was to be born in
 };
 
+// How a child is to be born. Three standard streams are always named: unnamed ones leak into it,
+// list or not. What is listed is inherited, and nothing that another thread makes inheritable
+// meanwhile.
 struct Birthplace {
     Wide program, command;  // the command is written to by CreateProcess
     wchar_t* environment = nullptr;
@@ -4911,8 +4923,8 @@ struct Birthplace {
 
 // A job is the child's from the first moment: assigned later, a child would outlive a creator that
 // is killed in between. (Windows 7 knows no such thing, and there a process has one job at most.)
-// Standard handles are always named: unnamed ones leak, list or not. The numbers of the attributes
-// (a list of handles, a list of jobs) are named by the SDK from Windows 10 on.
+// The numbers of the attributes (a list of handles, a list of jobs) are named by the SDK from
+// Windows 10 on. A process group of its own: Ctrl-C in the launcher's console is not for the child.
 DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept {
     const DWORD_PTR handle_list = 0x00020002, job_list = 0x0002000D;
     alignas(std::uint64_t) char room[512];
@@ -4969,12 +4981,6 @@ DAEMONIZE_LOCAL Handle make_deadly_job() noexcept {
     return job;
 }
 
-DAEMONIZE_LOCAL Wide quoted_program(const Wide& path) noexcept {
-    Wide out;
-    out.add(L"\"").add(path.get()).add(L"\"");
-    return out;
-}
-
 // ---- The PID file: the listener ----
 // Windows has no signals between processes. What every tool there can do to a process is to end it,
 // with a code of its choice: `taskkill`, Task Manager, PowerShell, Python's os.kill(). So the PID
@@ -4985,6 +4991,8 @@ DAEMONIZE_LOCAL Wide quoted_program(const Wide& path) noexcept {
 // has the handle of each daughter until the file names the next: as long as a number stands in the
 // file it cannot be another process's. A job ends the daughter with the daemon, however that ends.
 
+// Once it runs only the listener's thread changes daughter and spare. Another thread may give up
+// the file while a number is being written: both take the lock `writing`.
 struct Listener {
     HANDLE file = nullptr;  // of the lock
     Handle job, stop, thread;
@@ -4994,10 +5002,11 @@ struct Listener {
     bool closed = false;  // the file has been given up: no number is written any more
 };
 
+// Mode and directory are of Unix: the core sets the one and closes the other.
 struct PidLock {
-    Str path;                    // absolute
-    int mode = 0644;             // not used here, nor is
-    Handle directory;            // that
+    Str path;  // absolute
+    int mode = 0644;
+    Handle directory;
     Handle file;                 // open: that is the lock
     std::atomic<long> owner{0};  // the process that has entered itself; 0: none yet
     Listener* listener = nullptr;
@@ -5044,15 +5053,11 @@ DAEMONIZE_LOCAL bool make_daughter(const Listener& listener, Child& child) noexc
     Birthplace place;
     place.job = raw(listener.job);
     place.flags = DETACHED_PROCESS;
-    place.program = own_path();
+    const auto system = [](wchar_t* to, DWORD size) { return ::GetSystemDirectoryW(to, size); };
     for (const bool itself : {true, false}) {
-        place.command = quoted_program(place.program);
+        place.program = itself ? own_path() : std::move(filled(system).add(L"\\cmd.exe"));
         if (create_suspended(place, child) && child.in_job) return true;
         if (child.process) ::TerminateProcess(raw(child.process), 1);
-        if (!itself) break;
-        place.program =
-            filled([](wchar_t* to, DWORD size) { return ::GetSystemDirectoryW(to, size); });
-        place.program.add(L"\\cmd.exe");
     }
     return false;
 }
@@ -5144,6 +5149,7 @@ DAEMONIZE_LOCAL void close_to_listener(PidLock& lock) noexcept {
 // shared anybody could delete the file of a living daemon. A lock on a range of bytes would belong
 // to one process, and could not be handed over without a gap.
 
+// A query shares everything: it is in nobody's way, be it only for a moment.
 static const DWORD share_all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 
 // The one way to open a file. What must exist opens without following a link, and a directory like
@@ -5286,6 +5292,7 @@ DAEMONIZE_LOCAL void end_lock(PidLock& lock, bool removes) noexcept {
     if (waits) delete listener;
 }
 
+// `own`: only if this process has entered itself; else it is the launcher's to remove.
 DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
     if (lock.file && (!own || is_entered(lock))) end_lock(lock, true);
 }
@@ -5329,8 +5336,8 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     return true;
 }
 
-// What a killed daemon could not do: under a lock of our own, and only if nobody else came. An empty
-// file that a reader keeps says "not running", too: there is no failure.
+// What a killed daemon could not do: under a lock of our own, and only if nobody else came. An
+// empty file that a reader keeps says "not running", too: there is no failure.
 DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, long pid,
                                      Fault&) noexcept {
     const Wide name = wide_path(path);
@@ -5344,7 +5351,10 @@ DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, 
 }
 
 // ---- Processes ----
+// A number means a process only as long as somebody has a handle to it: so each is opened first,
+// and then asked about by its handle.
 
+// In units of 100 ns.
 DAEMONIZE_LOCAL unsigned long long as_number(const FILETIME& time) noexcept {
     return static_cast<unsigned long long>(time.dwHighDateTime) << 32 | time.dwLowDateTime;
 }
@@ -5392,6 +5402,8 @@ DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept
     return open_parent(named, daemon) && !has_ended(raw(daemon.handle));
 }
 
+// Of this process: a stop of such a daemon may end whoever asked for it. The depth is limited, for
+// processes come and go while the chain is walked.
 DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
     Process child, parent;
     if (!open_process(self(), child)) return false;
@@ -5403,7 +5415,7 @@ DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
 }
 
 // The system itself asks for the right to end the process.
-DAEMONIZE_LOCAL bool may_signal(Process&, const PidFileView&, Fault&) noexcept {
+DAEMONIZE_LOCAL bool may_signal(const Process&, const PidFileView&, Fault&) noexcept {
     return true;
 }
 
@@ -5428,6 +5440,7 @@ DAEMONIZE_LOCAL Sent send_signal(const Process& named, int signum) noexcept {
     return code == static_cast<DWORD>(signum) ? Sent::sent : Sent::lost;
 }
 
+// The daughter takes it for her daemon, as any signal.
 DAEMONIZE_LOCAL Sent ask_to_end(const Process& named, int signum) noexcept {
     return send_signal(named, signum);
 }
@@ -5450,7 +5463,7 @@ DAEMONIZE_LOCAL bool await_end(const Process& process, const Deadline& deadline)
     }
 }
 
-// Both times count 100 ns.
+// At least 1 ms: 0 says that the age is not known.
 DAEMONIZE_LOCAL Duration age(const Process& process) noexcept {
     FILETIME time;
     ::GetSystemTimeAsFileTime(&time);
@@ -5470,8 +5483,9 @@ static struct CapturedSignal {
     Route now() const noexcept { return owner ? route : below; }
 } signals[signal_end];
 
+// Held in a start: whatever comes is counted, until it is said what each signal does.
 static SRWLOCK signals_guard = SRWLOCK_INIT;
-static std::atomic<bool> signals_held(false);  // in a start: counted until it is said what they do
+static std::atomic<bool> signals_held(false);
 static Handle wake;
 
 // 0 and 1 are what a process ends with by itself: they cannot be told from an order to end.
@@ -5562,21 +5576,20 @@ static BOOL WINAPI on_console_event(DWORD event) {
     return TRUE;
 }
 
+// What the table says at this moment; a signal may be counted in the next. What is counted for
+// signal_map before anybody waits is pending for no SignalHandler: it has no owner yet.
 DAEMONIZE_LOCAL int pending_signals(int signum) noexcept {
     const Locked guard(signals_guard);
     return signals[signum].count;
 }
-
-DAEMONIZE_LOCAL bool take_signal(int signum) noexcept {
-    const Locked guard(signals_guard);
-    return signals[signum].count > 0 && signals[signum].count-- > 0;
-}
-
 DAEMONIZE_LOCAL bool has_captured(int signum, const void* owner) noexcept {
     const Locked guard(signals_guard);
     return signals[signum].owner == owner;
 }
-
+DAEMONIZE_LOCAL bool is_routed(int signum, Route wanted) noexcept {
+    const Locked guard(signals_guard);
+    return signals[signum].route == wanted;
+}
 DAEMONIZE_LOCAL bool is_any_pending() noexcept {
     const Locked guard(signals_guard);
     for (const CapturedSignal& captured : signals)
@@ -5584,11 +5597,13 @@ DAEMONIZE_LOCAL bool is_any_pending() noexcept {
     return false;
 }
 
-DAEMONIZE_LOCAL bool is_routed(int signum, Route wanted) noexcept {
+// False: another thread was faster.
+DAEMONIZE_LOCAL bool take_signal(int signum) noexcept {
     const Locked guard(signals_guard);
-    return signals[signum].route == wanted;
+    return signals[signum].count > 0 && signals[signum].count-- > 0;
 }
 
+// Reset by hand alone: the program may wait for it, too, and its wait must not use the ring up.
 DAEMONIZE_LOCAL bool open_wake(Fault& fault) noexcept {
     if (!wake) wake = make_event();
     return wake || refused(fault, "cannot make an event for signals");
@@ -5609,6 +5624,7 @@ DAEMONIZE_LOCAL void set_owner(CapturedSignal& captured, const void* owner) noex
     captured.owner = owner;
 }
 
+// A signal has one owner: of two each would see some of them.
 DAEMONIZE_LOCAL bool capture(int signum, const void* owner, Fault& fault) noexcept {
     const Locked guard(signals_guard);
     CapturedSignal& captured = signals[signum];
@@ -5692,9 +5708,11 @@ DAEMONIZE_LOCAL void let_signals_in(const Session&, SignalHold&) noexcept {
 // manager's hands 30 seconds after its birth; main() cannot wait for that, for it runs the body. So
 // the dispatcher gets a thread, and main() goes on when that has joined.
 //
-// `sc create NAME binPath= "PROGRAM run ..."`: the verb `run` of control(), with services.exe as its
-// parent, is a service. The manager's functions are in a library that nothing else here needs.
+// `sc create NAME binPath= "PROGRAM run ..."`: the verb `run` of control(), with services.exe as
+// its parent, is a service. The manager's functions are in a library that nothing else here needs.
 
+// All zero in a program that is no service. The guard: main(), the manager's two threads and the
+// listener may report at once.
 static struct Service {
     SERVICE_STATUS_HANDLE handle;
     DWORD state, checkpoint;
@@ -5751,11 +5769,12 @@ static void WINAPI serve(DWORD, LPWSTR*) {
     }
 }
 
+// The dispatcher comes back when the service has ended, or at once if this is none after all.
 static unsigned __stdcall dispatch_service(void*) {
     wchar_t none[] = L"";
     const SERVICE_TABLE_ENTRYW table[] = {{none, serve}, {nullptr, nullptr}};
     service.dispatch(table);
-    ::SetEvent(raw(service_joined));  // refused: no service after all
+    ::SetEvent(raw(service_joined));
     return 0;
 }
 
@@ -5785,6 +5804,7 @@ DAEMONIZE_LOCAL void join_services() noexcept {
     if (start_thread(dispatch_service, nullptr)) ::WaitForSingleObject(raw(service_joined), 30000);
 }
 
+// Of the moments that systemd is told of, the manager here knows two.
 enum class Moment { ready, stopping, reloading, reloaded, alive, launched };
 DAEMONIZE_LOCAL bool tell_moment(Moment moment, long = 0) noexcept {
     if (moment == Moment::ready) set_service(SERVICE_RUNNING);
@@ -5798,6 +5818,7 @@ DAEMONIZE_LOCAL void tell_end(int status) noexcept {
     if (service_ended) ::SetEvent(raw(service_ended));
 }
 
+// Without exit handlers and destructors: those of a launcher's program are run by its daemon.
 [[noreturn]] DAEMONIZE_LOCAL void leave(int status) noexcept {
     tell_end(status);
     ::_exit(status);
@@ -5840,6 +5861,7 @@ DAEMONIZE_LOCAL const char* unsupported_option(const DaemonOptions& o) noexcept 
     return nullptr;
 }
 
+// Nothing tells where a process was started from; a service finds its manager in join_services().
 DAEMONIZE_LOCAL Evidence evidence() noexcept {
     Evidence seen;
     seen.pid = self();
@@ -5913,6 +5935,7 @@ DAEMONIZE_LOCAL bool is_file_name(const char* name) noexcept {
     return true;
 }
 
+// Two starts may make it at once: one that is there is as good.
 DAEMONIZE_LOCAL bool make_directory(const char* path, Fault& fault) noexcept {
     return ::CreateDirectoryW(wide_path(path).get(), nullptr) ||
            ::GetLastError() == ERROR_ALREADY_EXISTS ||
@@ -5982,6 +6005,7 @@ DAEMONIZE_LOCAL bool open_log(const char* path, int which, bool truncates, Handl
     return out || refused(fault, "cannot open %p", path);
 }
 
+// For a start, and again for a reload: then the old file stays until the new one is there.
 DAEMONIZE_LOCAL bool open_target(Session& s, int which, Fault& fault) noexcept {
     Target& target = s.targets[which];
     return open_log(target.path.c_str(), which, target.truncates, target.file, fault);
@@ -6019,6 +6043,8 @@ DAEMONIZE_LOCAL Handle inheritable_null() noexcept {
 // Both hold the lock until the verdict: there is no gap, and a launcher that is killed takes the
 // daemon, and with that the lock, along.
 
+// What the launcher has of a start under way. Its end closes the job: a daemon that was not let out
+// of it by then ends, too.
 struct Launch {
     Handle job, section, payload, told;
     Handle words, mouth;  // of the daemon: both ends of a pipe, where the launcher is on a console
@@ -6062,8 +6088,8 @@ DAEMONIZE_LOCAL void show_streams(Launch& launch) noexcept {
     launch.page->streams[2] = mouth;
 }
 
-// The nonce tells one start from another, so that a stale switch fits none. It is no secret: whoever
-// can read the page can write it into an environment.
+// The nonce tells one start from another, so that a stale switch fits none. It is no secret:
+// whoever can read the page can write it into an environment.
 DAEMONIZE_LOCAL bool write_page(const Session& s, Launch& launch) noexcept {
     launch.page = static_cast<Page*>(make_section(sizeof(Page), launch.section));
     launch.told = make_event();
@@ -6116,12 +6142,13 @@ DAEMONIZE_LOCAL void add_argument(Wide& line, const wchar_t* text) noexcept {
 DAEMONIZE_LOCAL Wide command_line(const DaemonOptions& o, const Wide& program) noexcept {
     Wide line;
     if (!o.replace_arguments) return std::move(line.add(::GetCommandLineW()));
-    line = quoted_program(program);
+    line.add(L"\"").add(program.get()).add(L"\"");
     for (const std::string& argument : o.arguments)
         add_argument(line, wide(argument.c_str()).get());
     return line;
 }
 
+// In any: the numbers of those above are nobody's to know.
 DAEMONIZE_LOCAL bool is_in_job(HANDLE process) noexcept {
     BOOL inside = FALSE;
     return ::IsProcessInJob(process, nullptr, &inside) && inside;
@@ -6157,8 +6184,8 @@ DAEMONIZE_LOCAL bool hand_over(Page& page, const Child& child) noexcept {
     return page.launcher_process && ::ResumeThread(raw(child.thread)) != static_cast<DWORD>(-1);
 }
 
-// The program once more. False: what there is of it is to be ended. One NUL for each stream: a C runtime that
-// replaces descriptor 0 closes what 1 and 2 had shared.
+// The program once more. False: what there is of it is to be ended. One NUL for each stream: a C
+// runtime that replaces descriptor 0 closes what 1 and 2 had shared.
 DAEMONIZE_LOCAL bool relaunch(Session& s, Launch& launch, Fault& fault) noexcept {
     Birthplace place;
     Wide environment;
@@ -6276,6 +6303,7 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold&, bool& started, Fault& fault
         started = judge_daemon(s, launch, fault, text, size);
     }
     if (started) return Role::launcher;
+    // By the job for what the daemon has started already, by itself where it is in none.
     const HANDLE daemon = raw(launch.daemon.process);
     if (daemon && launch.job) ::TerminateJobObject(raw(launch.job), 1);
     if (daemon) ::TerminateProcess(daemon, 1);
@@ -6299,7 +6327,8 @@ DAEMONIZE_LOCAL bool adopt_birth(Session& s) noexcept {
     return true;
 }
 
-// The daemon's one word. False: its launcher is gone, or has given up.
+// The daemon's one word. Report and text are there before it is swapped in: the launcher reads them
+// after. False: its launcher is gone, or has given up.
 DAEMONIZE_LOCAL bool tell_leader(Session& s, const Report& report, const char* text,
                                  std::size_t size) noexcept {
     if (!s.channel) return false;
@@ -6348,6 +6377,7 @@ DAEMONIZE_LOCAL bool move_in(Session& s, Fault& fault) noexcept {
     return true;
 }
 
+// By name, as the system compares names: "Path" is PATH.
 DAEMONIZE_LOCAL bool is_kept_variable(const Session& s, const wchar_t* name,
                                       std::size_t size) noexcept {
     if (same_name(name, size, L"SystemRoot")) return true;  // no sockets without it, nor some DLLs
@@ -6368,6 +6398,7 @@ DAEMONIZE_LOCAL bool settle_in(Session& s, Fault& fault) noexcept {
     return true;
 }
 
+// What a user of this system would ask next.
 DAEMONIZE_LOCAL void explain_system(const Session& s, std::string& out) {
     if (s.in_job) out += "job: the caller's does not let go; the daemon ends when that is closed\n";
     if (service.handle) out += "service manager: this is one of its services\n";
@@ -6404,8 +6435,8 @@ DAEMONIZE_LOCAL bool next_word(const wchar_t*& at, Wide& word, bool is_program) 
 
 // A word of main()'s in UTF-8. It is looked up in the command line, which loses nothing, and is the
 // same if the C runtime made this of it in the code page of the system. One that is not there (the
-// program's own, a pattern that the C runtime expanded) is taken for UTF-8 where it can be, else for
-// that code page.
+// program's own, a pattern that the C runtime expanded) is taken for UTF-8 where it can be, else
+// for that code page.
 DAEMONIZE_LOCAL const char* word_at(const char* const* argv, int index, Str& room) noexcept {
     const wchar_t* at = ::GetCommandLineW();
     Wide word;
