@@ -4601,35 +4601,33 @@ public:
         put_message(text, static_cast<DWORD>(value));
         return text.c_str();
     }
-    std::error_condition default_error_condition(int value) const noexcept override;
+    // Several causes mean one thing. Each row ends with a 0, which is no cause.
+    std::error_condition default_error_condition(int value) const noexcept override {
+        static const struct {
+            std::errc condition;
+            int causes[5];
+        } table[] = {
+            {std::errc::no_such_file_or_directory,
+             {ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND, ERROR_INVALID_DRIVE, ERROR_BAD_NETPATH}},
+            {std::errc::permission_denied, {ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION}},
+            {std::errc::bad_file_descriptor, {ERROR_INVALID_HANDLE}},
+            {std::errc::not_enough_memory, {ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY}},
+            {std::errc::no_space_on_device, {ERROR_DISK_FULL, ERROR_HANDLE_DISK_FULL}},
+            {std::errc::file_exists, {ERROR_FILE_EXISTS, ERROR_ALREADY_EXISTS}},
+            {std::errc::invalid_argument, {ERROR_INVALID_PARAMETER, ERROR_INVALID_NAME}},
+            {std::errc::illegal_byte_sequence, {ERROR_NO_UNICODE_TRANSLATION}},
+            {std::errc::filename_too_long, {ERROR_FILENAME_EXCED_RANGE}},
+            {std::errc::too_many_files_open, {ERROR_TOO_MANY_OPEN_FILES}},
+            {std::errc::not_a_directory, {ERROR_DIRECTORY}},
+            {std::errc::read_only_file_system, {ERROR_WRITE_PROTECT}},
+            {std::errc::not_supported, {ERROR_NOT_SUPPORTED}},
+        };
+        for (const auto& row : table)
+            for (const int* cause = row.causes; *cause != 0; ++cause)
+                if (*cause == value) return std::make_error_condition(row.condition);
+        return std::error_condition(value, *this);
+    }
 };
-
-// Several causes mean one thing. Each row ends with a 0, which is no cause.
-std::error_condition SystemCategory::default_error_condition(int value) const noexcept {
-    static const struct {
-        std::errc condition;
-        int causes[5];
-    } table[] = {
-        {std::errc::no_such_file_or_directory,
-         {ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND, ERROR_INVALID_DRIVE, ERROR_BAD_NETPATH}},
-        {std::errc::permission_denied, {ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION}},
-        {std::errc::bad_file_descriptor, {ERROR_INVALID_HANDLE}},
-        {std::errc::not_enough_memory, {ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY}},
-        {std::errc::no_space_on_device, {ERROR_DISK_FULL, ERROR_HANDLE_DISK_FULL}},
-        {std::errc::file_exists, {ERROR_FILE_EXISTS, ERROR_ALREADY_EXISTS}},
-        {std::errc::invalid_argument, {ERROR_INVALID_PARAMETER, ERROR_INVALID_NAME}},
-        {std::errc::illegal_byte_sequence, {ERROR_NO_UNICODE_TRANSLATION}},
-        {std::errc::filename_too_long, {ERROR_FILENAME_EXCED_RANGE}},
-        {std::errc::too_many_files_open, {ERROR_TOO_MANY_OPEN_FILES}},
-        {std::errc::not_a_directory, {ERROR_DIRECTORY}},
-        {std::errc::read_only_file_system, {ERROR_WRITE_PROTECT}},
-        {std::errc::not_supported, {ERROR_NOT_SUPPORTED}},
-    };
-    for (const auto& row : table)
-        for (const int* cause = row.causes; *cause != 0; ++cause)
-            if (*cause == value) return std::make_error_condition(row.condition);
-    return std::error_condition(value, *this);
-}
 
 DAEMONIZE_LOCAL const std::error_category& native_category() noexcept {
     static const SystemCategory* const category = new SystemCategory;  // outlives every static
@@ -4702,7 +4700,6 @@ DAEMONIZE_LOCAL const char* called_name(const char*) noexcept { return own_name(
 DAEMONIZE_LOCAL DWORD standard_number(int which) noexcept {
     return STD_INPUT_HANDLE - static_cast<DWORD>(which);
 }
-
 DAEMONIZE_LOCAL HANDLE standard(int which) noexcept {
     return ::GetStdHandle(standard_number(which));
 }
@@ -4745,7 +4742,6 @@ DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) no
     std::fflush(stdout);  // after what stdio holds
     write_line(standard(stream), program, text);
 }
-
 DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
                                  const char* text) noexcept {
     if (log) write_line(raw(log), program, text);
@@ -4823,15 +4819,22 @@ DAEMONIZE_LOCAL bool find_launcher(const wchar_t* text) noexcept {
                       page->nonce == nonce && page->daemon == ::GetCurrentProcessId();
     if (ours) {
         ::CloseHandle(section);
-        birth.launcher = page->launcher_process;
-        if (::GetProcessId(birth.launcher) == page->launcher) {
-            const Handle whole = owned(fetch(page->page));
-            birth.page = static_cast<Page*>(
-                map_section(raw(whole), FILE_MAP_READ | FILE_MAP_WRITE, sizeof(Page)));
-        }
+        if (::GetProcessId(page->launcher_process) == page->launcher)
+            birth.launcher = page->launcher_process;
+        const Handle whole = owned(fetch(page->page));
+        const DWORD access = FILE_MAP_READ | FILE_MAP_WRITE;
+        birth.page = static_cast<Page*>(map_section(raw(whole), access, sizeof(Page)));
     }
     ::UnmapViewOfFile(view);
     return ours;
+}
+
+// A start without a PID file has no lock.
+DAEMONIZE_LOCAL bool fetch_all() noexcept {
+    if (!birth.page) return false;
+    birth.told = fetch(birth.page->told);
+    birth.lock = fetch(birth.page->lock);
+    return birth.told && (birth.lock || !birth.page->lock);
 }
 
 // The look. A daemon whose launcher is gone has nothing to fetch from: it ends without a word. One
@@ -4850,13 +4853,9 @@ DAEMONIZE_LOCAL void look_at_birth() noexcept {
     const DWORD size = ::GetEnvironmentVariableW(switch_name, text, 64);
     if (size == 0 && ::GetLastError() == ERROR_ENVVAR_NOT_FOUND) return;
     remove_variable(switch_name, std::wcslen(switch_name));
-    if (size == 0 || size >= 64 || !find_launcher(text)) return;
-    birth.told = birth.page ? fetch(birth.page->told) : nullptr;
-    birth.lock = birth.page ? fetch(birth.page->lock) : nullptr;
-    if (!birth.told || (birth.page->lock && !birth.lock))
-        ::TerminateProcess(::GetCurrentProcess(), 1);
-    birth.is_daemon = true;
-    birth.lost = false;
+    birth.is_daemon = size > 0 && size < 64 && find_launcher(text);
+    birth.lost = birth.lost && !birth.is_daemon;
+    if (birth.is_daemon && !fetch_all()) ::TerminateProcess(::GetCurrentProcess(), 1);
 }
 
 // Before the constructors of the program's globals: they may look at the environment, or start
@@ -4935,9 +4934,8 @@ DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept 
         return ::UpdateProcThreadAttribute(attributes, 0, which, list, count * sizeof(HANDLE),
                                            nullptr, nullptr) != 0;
     };
-    STARTUPINFOEXW info;
+    STARTUPINFOEXW info = {};
     PROCESS_INFORMATION made;
-    std::memset(&info, 0, sizeof info);
     info.StartupInfo.cb = sizeof info;
     info.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
     info.StartupInfo.hStdInput = place.inherited[0];
@@ -4967,8 +4965,7 @@ DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept 
 
 // The new limits take the place of all that were there.
 DAEMONIZE_LOCAL bool limit_job(HANDLE job, DWORD flags) noexcept {
-    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits;
-    std::memset(&limits, 0, sizeof limits);
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {};
     limits.BasicLimitInformation.LimitFlags = flags;
     return ::SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits,
                                      sizeof limits);
@@ -5038,8 +5035,7 @@ DAEMONIZE_LOCAL int signal_of_exit_code(unsigned long code) noexcept {
 DAEMONIZE_LOCAL bool write_number(HANDLE file, DWORD pid) noexcept {
     char text[16];
     const int size = std::snprintf(text, sizeof text, "%-10lu\n", static_cast<unsigned long>(pid));
-    OVERLAPPED start;
-    std::memset(&start, 0, sizeof start);
+    OVERLAPPED start = {};
     DWORD written = 0;
     if (!::WriteFile(file, text, static_cast<DWORD>(size), &written, &start)) return false;
     ::SetLastError(ERROR_DISK_FULL);
@@ -5215,8 +5211,7 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     const char* const path = lock.path.c_str();
     const Wide name = wide_path(path);
     const Deadline deadline(patience);
-    BY_HANDLE_FILE_INFORMATION info;
-    std::memset(&info, 0, sizeof info);
+    BY_HANDLE_FILE_INFORMATION info = {};
     const Handle there = open_file(name.get(), FILE_READ_ATTRIBUTES, share_all);
     const char* const why = there ? distrust(there, info) : nullptr;
     if (why) {
@@ -5265,8 +5260,7 @@ DAEMONIZE_LOCAL void renew_lock(PidLock&, bool) noexcept {}
 // Emptied first: where it cannot be deleted (a reader has it open) a file stays that says "not
 // running". A successor that locks it in between is safe: its own handle forbids the deletion.
 DAEMONIZE_LOCAL void empty_and_remove(Handle& file, const wchar_t* name) noexcept {
-    LARGE_INTEGER start;
-    start.QuadPart = 0;
+    const LARGE_INTEGER start = {};
     if (::SetFilePointerEx(raw(file), start, nullptr, FILE_BEGIN)) ::SetEndOfFile(raw(file));
     file.close();
     for (int round = 0; round < 10 && !::DeleteFileW(name); ++round) {
@@ -5362,7 +5356,6 @@ DAEMONIZE_LOCAL unsigned long long as_number(const FILETIME& time) noexcept {
 // In the system's list, which alone tells of parents; false: not there.
 DAEMONIZE_LOCAL bool find_entry(DWORD pid, PROCESSENTRY32W& entry) noexcept {
     const Handle snapshot = owned(::CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0));
-    std::memset(&entry, 0, sizeof entry);
     entry.dwSize = sizeof entry;
     BOOL more = snapshot && ::Process32FirstW(raw(snapshot), &entry);
     while (more && entry.th32ProcessID != pid) more = ::Process32NextW(raw(snapshot), &entry);
@@ -5634,7 +5627,6 @@ DAEMONIZE_LOCAL bool capture(int signum, const void* owner, Fault& fault) noexce
     set_owner(captured, owner);
     return true;
 }
-
 DAEMONIZE_LOCAL void release(int signum, const void* owner) noexcept {
     const Locked guard(signals_guard);
     if (signals[signum].owner == owner) set_owner(signals[signum], nullptr);
@@ -6010,7 +6002,6 @@ DAEMONIZE_LOCAL bool open_target(Session& s, int which, Fault& fault) noexcept {
     Target& target = s.targets[which];
     return open_log(target.path.c_str(), which, target.truncates, target.file, fault);
 }
-
 DAEMONIZE_LOCAL bool reopen(const Session& s, int which, Fault& fault) noexcept {
     Handle file;
     return open_log(s.targets[which].path.c_str(), which, false, file, fault) &&
@@ -6228,16 +6219,17 @@ DAEMONIZE_LOCAL void await_daemon(const Session& s, const Launch& launch,
                                   const Deadline& deadline) noexcept {
     const HANDLE both[2] = {raw(launch.told), raw(launch.daemon.process)};
     const Deadline line(Duration(1000));
-    bool told_wait = !s.tells_wait;
+    bool tells = s.tells_wait;
     for (;;) {
         const bool late = deadline.over();
-        const DWORD limit = limit_of(deadline, launch.words ? 50 : told_wait ? INT_MAX : 1000);
+        const DWORD limit = limit_of(deadline, launch.words ? 50 : tells ? 1000 : INT_MAX);
         const DWORD ready = ::WaitForMultipleObjects(2, both, FALSE, limit);
         pass_words(launch.words);
         if (ready != WAIT_TIMEOUT || late) return;
-        if (told_wait || !line.over()) continue;
-        told_wait = true;
-        print(1, s.program.c_str(), "waits until the daemon is ready");
+        if (tells && line.over()) {
+            tells = false;
+            print(1, s.program.c_str(), "waits until the daemon is ready");
+        }
     }
 }
 
