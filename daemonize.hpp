@@ -4849,7 +4849,7 @@ DAEMONIZE_LOCAL void look_at_birth() noexcept {
     ::GetStartupInfoW(&info);
     birth.lost = info.lpTitle && std::wcscmp(info.lpTitle, switch_name) == 0;
     wchar_t text[64];
-    ::SetLastError(ERROR_SUCCESS);
+    ::SetLastError(ERROR_SUCCESS);  // a variable that is empty is there, and sets no error
     const DWORD size = ::GetEnvironmentVariableW(switch_name, text, 64);
     if (size == 0 && ::GetLastError() == ERROR_ENVVAR_NOT_FOUND) return;
     remove_variable(switch_name, std::wcslen(switch_name));
@@ -4890,7 +4890,8 @@ DAEMONIZE_LOCAL void pin_module() noexcept {
                          static_cast<const wchar_t*>(inside), &ignored);
 }
 
-// By the C runtime: its functions are called in there.
+// By the C runtime: its functions are called in there. A small stack, for a program of 32 bits:
+// none of our threads runs code of the user's but handlers of std::signal().
 DAEMONIZE_LOCAL Handle start_thread(unsigned(__stdcall* body)(void*), void* argument) noexcept {
     pin_module();
     const std::uintptr_t thread = ::_beginthreadex(nullptr, 256 * 1024, body, argument,
@@ -5072,8 +5073,8 @@ DAEMONIZE_LOCAL bool replace_daughter(Listener& listener, Child& old) noexcept {
     return written;
 }
 
-// The next end; false: this process's own. A spare stands in the file within a millisecond; the
-// making of a process, which takes ten or more, is so nobody's wait.
+// The next end of a daughter; false: this process's own. A spare stands in the file within a
+// millisecond; the making of a process, which takes ten or more, is so nobody's wait.
 DAEMONIZE_LOCAL bool await_signal(Listener& listener, DWORD& code) noexcept {
     const HANDLE both[2] = {raw(listener.stop), raw(listener.daughter.process)};
     for (DWORD idle = 50;; idle = 1000) {
@@ -5258,7 +5259,8 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
 DAEMONIZE_LOCAL void renew_lock(PidLock&, bool) noexcept {}
 
 // Emptied first: where it cannot be deleted (a reader has it open) a file stays that says "not
-// running". A successor that locks it in between is safe: its own handle forbids the deletion.
+// running". A successor that locks it in between is safe: its own handle forbids the deletion. Most
+// readers are gone in a moment, so it is tried for a tenth of a second.
 DAEMONIZE_LOCAL void empty_and_remove(Handle& file, const wchar_t* name) noexcept {
     const LARGE_INTEGER start = {};
     if (::SetFilePointerEx(raw(file), start, nullptr, FILE_BEGIN)) ::SetEndOfFile(raw(file));
@@ -5325,7 +5327,7 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     if (!read_view(file, view, why))
         return why ? fail(fault, errc::untrusted_pid_file, "cannot read %p: %s", path, why)
                    : refused(fault, "cannot read %p", path);
-    view.is_remote = view.proves = is_remote(file);
+    view.is_remote = view.proves = is_remote(file);  // it proves a stranger, who has no number here
     view.owner = view.is_remote ? -1 : 0;
     return true;
 }
@@ -5414,7 +5416,8 @@ DAEMONIZE_LOCAL bool may_signal(const Process&, const PidFileView&, Fault&) noex
 
 // The exit code tells whose signal it was: of two that end the same daughter one is lost, and is
 // sent again to the next. (Of two equal ones each takes it for its own, as on Unix.) An end is
-// refused also while another's signal is ending her: then her end comes a moment later.
+// refused also while another's signal is ending her: then her end comes a moment later. And an end
+// that was granted comes later, too: her code is read when she is gone.
 DAEMONIZE_LOCAL Sent send_signal(const Process& named, int signum) noexcept {
     const HANDLE process = raw(named.handle);
     if (has_ended(process)) return Sent::lost;
@@ -5500,7 +5503,8 @@ DAEMONIZE_LOCAL bool ends_by_default(int signum) noexcept {
 
 DAEMONIZE_LOCAL void tell_end(int status) noexcept;
 
-// As the system ends a program at Ctrl-C, so that a batch file sees what happened.
+// As the system ends a program at Ctrl-C, so that a batch file sees what happened. No exit handler
+// runs: this may be any thread, in the middle of anything.
 [[noreturn]] DAEMONIZE_LOCAL void end_by(int signum) noexcept {
     const UINT control_c_exit = 0xC000013AU;
     tell_end(128 + signum);
@@ -5534,7 +5538,7 @@ DAEMONIZE_LOCAL bool run_c_handler(int signum) noexcept {
     return true;
 }
 
-// False: nobody wants it.
+// False: nobody wants it. kill_signal is never counted nor held: nobody can handle it.
 DAEMONIZE_LOCAL bool deliver(int signum) noexcept {
     Route wanted = Route::standard;
     if (signum != kill_signal) {
@@ -5969,7 +5973,8 @@ DAEMONIZE_LOCAL const char* root_directory() noexcept {
 // ---- Standard streams ----
 
 // The C runtime's descriptor and the system's standard handle: printf() looks at the one,
-// WriteFile(GetStdHandle()) and children at the other.
+// WriteFile(GetStdHandle()) and children at the other. Both name the handle that _dup2() has made;
+// what it was made from is closed again.
 DAEMONIZE_LOCAL bool put_stream(const Handle& file, int which, Fault& fault) noexcept {
     const HANDLE here = ::GetCurrentProcess();
     Handle keeper = owned(duplicate(here, raw(file), here));
@@ -6147,8 +6152,10 @@ DAEMONIZE_LOCAL bool is_in_job(HANDLE process) noexcept {
 
 // Out of the caller's job, if that lets go, and into the launcher's. Jobs nest: where an inner one
 // lets go an outer one may not, and only the new process tells. So, of a launcher in a job, it is
-// asked before it is put into ours; of any other it is born there. (Windows 7 does not nest: there
-// the daemon of such a launcher is in none of ours, and outlives it if that is killed.)
+// asked before it is put into ours; of any other it is born there. Access is denied where the
+// caller's job forbids to leave: then the daemon stays in that, and is born in ours as well.
+// (Windows 7 does not nest: there the daemon of such a launcher is in none of ours, and outlives it
+// if that is killed.)
 DAEMONIZE_LOCAL bool create_daemon(Birthplace& place, HANDLE job, Child& child,
                                    bool& stays) noexcept {
     const bool asks = is_in_job(::GetCurrentProcess());
@@ -6234,8 +6241,9 @@ DAEMONIZE_LOCAL void await_daemon(const Session& s, const Launch& launch,
 }
 
 // The swap settles what a time limit and an answer in the same moment would leave open. A report is
-// looked at before it is believed: the daemon may have scribbled over the page. Accepted, the
-// daemon leaves the launcher's deadly job; one that cannot would end with this process.
+// looked at before it is believed: the daemon may have scribbled over the page. Of a daemon that is
+// ready the launcher's job is made harmless, also to what the daemon starts; where that fails the
+// daemon would end with this process.
 DAEMONIZE_LOCAL bool judge_daemon(Session& s, const Launch& launch, Fault& fault, const char*& text,
                                   std::size_t& size) noexcept {
     static Str words;  // of the daemon
@@ -6308,7 +6316,8 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold&, bool& started, Fault& fault
 
 // ---- The start: the daemon ----
 
-// Once: a second context of the daemon's is not born.
+// What was fetched before main() is the first session's; a second context of the daemon's is not
+// born.
 DAEMONIZE_LOCAL bool adopt_birth(Session& s) noexcept {
     look_at_birth();
     if (!birth.is_daemon || birth.taken) return false;
@@ -6337,7 +6346,8 @@ DAEMONIZE_LOCAL bool tell_leader(Session& s, const Report& report, const char* t
     return told;
 }
 
-// Until ready, 2 is the launcher's: its file, its pipe, or the pipe to its console.
+// Until ready, 2 is the launcher's: its file, its pipe, or the pipe to its console. What the
+// launcher could not show (a closed stream) is taken by the log, or by NUL.
 DAEMONIZE_LOCAL bool set_up_stream(Session& s, int which, Fault& fault) noexcept {
     Target& target = s.targets[which];
     if (target.choice == Stream::path_choice && !features.open_target(s, which, fault))
@@ -6378,7 +6388,8 @@ DAEMONIZE_LOCAL bool is_kept_variable(const Session& s, const wchar_t* name,
     return *name == L'=';  // the directories of the drives
 }
 
-// A directory that is a process's own cannot be removed: it is left as early as that is possible.
+// A directory that is a process's own cannot be removed: it is left as early as that is possible,
+// and no earlier: the program's privileged step still has the launcher's, and all its variables.
 DAEMONIZE_LOCAL bool settle_in(Session& s, Fault& fault) noexcept {
     const char* const directory = s.directory.c_str();
     if (*directory && !::SetCurrentDirectoryW(wide(directory).get()))
