@@ -213,7 +213,8 @@ TEST_CASE("Attack: a report of a number that is everybody ends nobody") {
     CHECK_FALSE(contains(said.out, "dead"));
 }
 
-TEST_CASE("Attack: a report of a failure without a code, or of no code that there is, is a failure") {
+TEST_CASE(
+    "Attack: a report of a failure without a code, or of no code that there is, is a failure") {
     SKIP_UNLESS(has_program("hostile-asan"), "this compiler has no address sanitizer");
     for (const std::string number : {"0", "-2147483648", "2147483647", "-1"}) {
         INFO(number);
@@ -509,7 +510,8 @@ TEST_CASE("Attack: root's log without a drop goes through nobody's link, and int
 
 TEST_CASE("Attack: a log that `reload` makes in a user's directory has his group, as the start's") {
     NEEDS_ROOT();
-    SKIP_UNLESS(!generic(), "POSIX does not tell whose a process is: root signals none by that file");
+    SKIP_UNLESS(!generic(),
+                "POSIX does not tell whose a process is: root signals none by that file");
     const Daemon daemon;
     const Scratch& dir = daemon.dir;
     dir.directory("alice");
@@ -793,8 +795,8 @@ TEST_CASE("Attack: starts that fail leave neither memory nor descriptors in thei
         INFO(user);
         const Scratch dir;
         const std::string file = dir / "f.pid";
-        Launch launch = hostile({"starts-and-fails", "detach=yes", "pidfile=" + file, user},
-                                "hostile-asan");
+        Launch launch =
+            hostile({"starts-and-fails", "detach=yes", "pidfile=" + file, user}, "hostile-asan");
         launch.limit = Millis(30000);
         const Outcome said = run(launch);
         INFO(said.text());
@@ -804,7 +806,9 @@ TEST_CASE("Attack: starts that fail leave neither memory nor descriptors in thei
     }
 }
 
-TEST_CASE("Attack: fail() with a log that is a pipe without a reader, or full: its text and status arrive") {
+TEST_CASE(
+    "Attack: fail() with a log that is a pipe without a reader, or full: its text and status "
+    "arrive") {
     for (const std::string how : {"", "printed=1", "full=1"}) {
         INFO(how);
         const Outcome said = run(hostile({"fails-into-a-pipe", "detach=yes", "limit=3000", how}));
@@ -1079,24 +1083,25 @@ TEST_CASE("Attack: a leader that was collected already: whoever has its number i
     NEEDS_ROOT();
     SKIP_UNLESS(can_mount(), "needs a PID namespace");
     const Scratch dir;
-    const Outcome said = alone(dir,
-                               "\"$H\" no-corpses kept=1 pidfile=$D/a.pid detach=yes limit=8000 hangs=1 &\n"
-                               "launcher=$!\n"
-                               "await() { i=0; until eval \"$1\"; do i=$((i + 1)); [ $i -lt 500 ] || "
-                               "{ echo \"no: $1\"; exit 9; }; sleep 0.02; done; }\n"
-                               "await '[ -s $D/a.pid ]'\n"
-                               "daemon=$(cat $D/a.pid)\n"
-                               "leader=$(cut -d' ' -f4 /proc/$daemon/stat)\n"
-                               "kill -STOP $launcher\n"
-                               "kill -KILL $daemon $leader\n"
-                               "await '[ ! -d /proc/$leader ] && [ ! -d /proc/$daemon ]'\n"
-                               "echo $((leader - 1)) >/proc/sys/kernel/ns_last_pid\n"
-                               "sleep 60 &\n"
-                               "echo same=$(($! == leader)).\n"
-                               "kill -CONT $launcher\n"
-                               "wait $launcher\n"
-                               "kill -0 $leader && grep -c '^State:.[SR]' /proc/$leader/status\n"
-                               "echo over.\n");
+    const Outcome said =
+        alone(dir,
+              "\"$H\" no-corpses kept=1 pidfile=$D/a.pid detach=yes limit=8000 hangs=1 &\n"
+              "launcher=$!\n"
+              "await() { i=0; until eval \"$1\"; do i=$((i + 1)); [ $i -lt 500 ] || "
+              "{ echo \"no: $1\"; exit 9; }; sleep 0.02; done; }\n"
+              "await '[ -s $D/a.pid ]'\n"
+              "daemon=$(cat $D/a.pid)\n"
+              "leader=$(cut -d' ' -f4 /proc/$daemon/stat)\n"
+              "kill -STOP $launcher\n"
+              "kill -KILL $daemon $leader\n"
+              "await '[ ! -d /proc/$leader ] && [ ! -d /proc/$daemon ]'\n"
+              "echo $((leader - 1)) >/proc/sys/kernel/ns_last_pid\n"
+              "sleep 60 &\n"
+              "echo same=$(($! == leader)).\n"
+              "kill -CONT $launcher\n"
+              "wait $launcher\n"
+              "kill -0 $leader && grep -c '^State:.[SR]' /proc/$leader/status\n"
+              "echo over.\n");
     INFO(said.text());
     CHECK(contains(said.out, "same=1."));
     CHECK(contains(said.out, "ended without a report"));

@@ -622,8 +622,8 @@ TEST_CASE("V2 nohup: a SIGHUP that was ignored when `run` began does not end it 
         INFO(how);
         std::unique_ptr<Terminal> terminal(new Terminal);
         const Daemon daemon;
-        Launch launch = terminal->launch({program("hostile"), "opens-and-waits", "detach=no",
-                                          "pidfile=" + daemon.pidfile});
+        Launch launch = terminal->launch(
+            {program("hostile"), "opens-and-waits", "detach=no", "pidfile=" + daemon.pidfile});
         const std::function<void()> at_terminal = launch.before_exec;
         if (how == "nohup")
             launch.before_exec = [at_terminal] {

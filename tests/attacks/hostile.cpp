@@ -454,7 +454,8 @@ int locks_after_fork() {
         daemonize::PidFile own(option("own"));
         own.acquire();
         old.release();
-        say("held=" + std::to_string(own.is_held()) + " old=" + std::to_string(old.is_held()) + ".");
+        say("held=" + std::to_string(own.is_held()) + " old=" + std::to_string(old.is_held()) +
+            ".");
         pause_for_ever();
     }
     if (fork() == 0) {
@@ -496,8 +497,8 @@ int starts_and_fails() {
             context.ready();
             _exit(0);
         }
-        say("exit=" + std::to_string(error.exit_code) + " more=" +
-            std::to_string(open_now() - before) + ".");
+        say("exit=" + std::to_string(error.exit_code) +
+            " more=" + std::to_string(open_now() - before) + ".");
     }
     return 0;
 }
@@ -525,7 +526,8 @@ int fails_into_a_pipe() {
 
 int prints_before_start() {
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* { pause_for_ever(); }, nullptr);
+    pthread_create(
+        &thread, nullptr, [](void*) -> void* { pause_for_ever(); }, nullptr);
     std::printf("in a buffer\n");
     DaemonContext context;
     apply(context);
@@ -943,9 +945,8 @@ int no_corpses() {
         pause_for_ever();
     }
     const int none = waitpid(-1, nullptr, WNOHANG);
-    say("children=" + std::string(none < 0 && errno == ECHILD ? "none" : "some") +
-        " chld=" + report::disposition(SIGCHLD) + " " + report::name_of(error.code) + ". " +
-        error.text);
+    say("children=" + std::string(none < 0 && errno == ECHILD ? "none" : "some") + " chld=" +
+        report::disposition(SIGCHLD) + " " + report::name_of(error.code) + ". " + error.text);
     return 0;
 }
 
