@@ -1229,8 +1229,8 @@ const std::size_t report_room = 32000;  // of its text: what is longer is cut, a
 // A report comes from a process that may have fewer rights than its reader.
 DAEMONIZE_LOCAL bool is_plausible(const Report& report) noexcept {
     return (report.word == Report::ready && report.size == 0) ||
-           (report.word == Report::failed && report.size <= report_room &&
-            report.code > INT_MIN && report.code <= static_cast<int>(errc::drop_incomplete));
+           (report.word == Report::failed && report.size <= report_room && report.code > INT_MIN &&
+            report.code <= static_cast<int>(errc::drop_incomplete));
 }
 
 // ---- Paths ----
@@ -3356,7 +3356,8 @@ DAEMONIZE_LOCAL bool make_moved_logs(Session& s, Fault& fault) noexcept {
 }
 
 // A pipe that nobody empties must not keep the word from the leader.
-DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program, const char* text) noexcept {
+DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
+                                 const char* text) noexcept {
     struct pollfd room = {log.fd(), POLLOUT, 0};
     if (log && ::poll(&room, 1, 0) != 0) write_line(log.fd(), program, text);
 }

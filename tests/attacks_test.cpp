@@ -532,7 +532,9 @@ TEST_CASE("Attack: a log that `reload` makes in a user's directory has his group
     CHECK(run({{program("subject"), "stop", "--pidfile", daemon.pidfile}}).status == 0);
 }
 
-TEST_CASE("Attack: where nothing tells whose a process is: a signal that was not sent is not said to be") {
+TEST_CASE(
+    "Attack: where nothing tells whose a process is: a signal that was not sent is not said to "
+    "be") {
     NEEDS_MOUNTS();
     NEEDS_TRACE_OF_ALL();
     const Victim daemon;  // root's own
