@@ -389,6 +389,8 @@ private:
 class ReceivedSignal {
 public:
     explicit ReceivedSignal(int signum) noexcept : signum_(signum) {}
+    ReceivedSignal(const ReceivedSignal&) = default;
+    ReceivedSignal& operator=(const ReceivedSignal&) = default;
     virtual ~ReceivedSignal();
     operator int() const noexcept { return signum_; }
 
@@ -732,8 +734,8 @@ struct is_error_code_enum<daemonize::errc> : true_type {};
 #else
 #define DAEMONIZE_LINUX 0
 #endif
-#if !defined(DAEMONIZE_GENERIC_POSIX) && (defined(__APPLE__) || defined(__FreeBSD__) || \
-                                          defined(__NetBSD__) || defined(__OpenBSD__))
+#if !defined(DAEMONIZE_GENERIC_POSIX) && \
+    (defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__))
 #define DAEMONIZE_KINFO 1
 #if !defined(__APPLE__)
 #include <sys/param.h>  // what <sys/sysctl.h> and <sys/user.h> take for granted
@@ -1216,7 +1218,7 @@ const std::size_t report_room = 32000;  // of its text: what is longer is cut, a
 DAEMONIZE_LOCAL bool is_plausible(const Report& report) noexcept {
     return (report.word == Report::ready && report.size == 0) ||
            (report.word == Report::failed && report.size <= report_room &&
-            report.code <= static_cast<int>(errc::drop_incomplete));
+            report.code > INT_MIN && report.code <= static_cast<int>(errc::drop_incomplete));
 }
 
 // ---- Paths ----
@@ -1321,6 +1323,7 @@ struct Process {
     long pid = 0;
     Handle handle;                // pidfd or process handle, where there is one
     unsigned long long born = 0;  // start time in the system's own unit; 0: not known
+    long long sender = -1;        // the user as whom it is signalled; -1: as who asks
 };
 
 // Who the daemon is to be, resolved before the start: the files that tell it may not be in the
@@ -1329,7 +1332,7 @@ struct Identity {
     bool drops = false, sets_uid = false;
     long long uid = -1, gid = -1;
     int group_count = 0;
-    unsigned* groups = nullptr;  // never freed: a start is made once
+    unsigned* groups = nullptr;  // freed with the session, or before the next start
     Str user, home;              // "": nobody has that number
 };
 
@@ -1377,6 +1380,7 @@ struct Session {
     long parent = 0;  // the launcher after a start
     bool closed = false, in_job = false, tells_wait = false;
 
+    ~Session() { std::free(who.groups); }
     static Session& of(DaemonContext& context) noexcept { return *context.session_; }
 };
 
@@ -1859,8 +1863,7 @@ DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept
 // Through a file that user U could have written nobody is signalled but U's own processes: a record
 // lock outlives the exec of a set-uid program, and one that a CLONE_FILES child made outlives its
 // number.
-DAEMONIZE_LOCAL bool may_signal(const Process& process, const PidFileView& view,
-                                Fault& fault) noexcept {
+DAEMONIZE_LOCAL bool may_signal(Process& process, const PidFileView& view, Fault& fault) noexcept {
     if (view.user == 0) return true;
     switch (is_users(process.pid, view.user)) {
         case 1:
@@ -1870,13 +1873,30 @@ DAEMONIZE_LOCAL bool may_signal(const Process& process, const PidFileView& view,
                         "cannot signal %P: the PID file belongs to user %d, the process does not",
                         process.pid, view.user);
         default:
-            // Without facts: nobody but this user himself, whom the kernel lets signal no other's.
-            return view.user == static_cast<long long>(::geteuid()) ||
+            // Nothing tells whose it is. Whoever the file belongs to signals it, and the kernel
+            // lets him signal his own alone.
+            if (::geteuid() == 0) process.sender = view.user;
+            return ::geteuid() == 0 || view.user == static_cast<long long>(::geteuid()) ||
                    fail(fault, errc::untrusted_pid_file,
-                        "cannot signal %P: the PID file belongs to another user, and without /proc "
-                        "nothing tells whether the process does",
+                        "cannot signal %P: the PID file belongs to another user, and nothing tells "
+                        "whether the process does",
                         process.pid);
     }
+}
+
+// kill() by root as another user, in a child: ids belong to all threads of a process.
+DAEMONIZE_LOCAL int kill_as(long long user, pid_t pid, int signum) noexcept {
+    const pid_t child = ::fork();
+    if (child == 0)
+        ::_exit(::setuid(static_cast<uid_t>(user)) == 0 && ::kill(pid, signum) == 0 ? 0
+                : errno == ESRCH                                                    ? 1
+                                                                                    : 2);
+    int status = 0;
+    while (child > 0 && ::waitpid(child, &status, 0) == -1 && errno == EINTR) {
+    }
+    if (child < 0) return -1;
+    errno = WIFEXITED(status) && WEXITSTATUS(status) == 1 ? ESRCH : EPERM;
+    return status == 0 ? 0 : -1;  // a caller that ignores SIGCHLD has no status: 0
 }
 
 // Through the pidfd: a number that was recycled since cannot be hit. By number only where that call
@@ -1884,13 +1904,14 @@ DAEMONIZE_LOCAL bool may_signal(const Process& process, const PidFileView& view,
 DAEMONIZE_LOCAL Sent send_signal(const Process& process, int signum) noexcept {
     int rc = -1;
     errno = ENOSYS;
-    if (process.handle) rc = signal_pidfd(process.handle, signum);
+    if (process.handle && process.sender < 0) rc = signal_pidfd(process.handle, signum);
     if (rc != 0 && (errno == ENOSYS || errno == EPERM)) {  // EPERM: a filter's, or the real one
         if (process.born != 0) {
             const ProcessFacts facts = facts_of(process.pid);
             if (facts.there && facts.born != process.born) return Sent::gone;
         }
-        rc = ::kill(static_cast<pid_t>(process.pid), signum);
+        const pid_t pid = static_cast<pid_t>(process.pid);
+        rc = process.sender < 0 ? ::kill(pid, signum) : kill_as(process.sender, pid, signum);
     }
     if (rc == 0) return Sent::sent;
     if (errno == ESRCH) return Sent::gone;
@@ -2105,8 +2126,9 @@ DAEMONIZE_LOCAL bool is_still_inherited(int fd) noexcept {
 // unlink) is relative to the directory that is open.
 struct Way {
     Handle directory;
-    char leaf[256];     // the last name
-    bool alone = true;  // nobody but root and this user can replace a part of the way
+    char leaf[256];      // the last name
+    bool alone = true;   // nobody but root and this user can replace a part of the way
+    bool magic = false;  // the last name is a link that only the system can follow
 };
 
 #if defined(O_PATH) && defined(__linux__)
@@ -2187,6 +2209,7 @@ DAEMONIZE_LOCAL const char* walk(const char* path, bool follow, Way& way) noexce
     Str linked, target;  // linked: the rest of the way, once a link has been met
     const char* rest = path;
     way.alone = true;
+    way.magic = false;
     errno = ENAMETOOLONG;
     if (std::strlen(path) < PATH_MAX) way.directory = open_at(AT_FDCWD, "/", directory_flags);
     for (int links = 0;;) {
@@ -2217,7 +2240,9 @@ DAEMONIZE_LOCAL const char* walk(const char* path, bool follow, Way& way) noexce
         errno = ELOOP;
         if (++links > 40 || !read_link(directory, way.leaf, target, owner)) return "";
         if (owner != 0 && owner != ::geteuid()) return "somebody else's symbolic link leads there";
-        if (is_last && is_magic_link(target.c_str())) return nullptr;
+        // The caller follows it by name: not where somebody else could put another link there.
+        way.magic = is_last && way.alone && is_magic_link(target.c_str());
+        if (way.magic) return nullptr;
         linked.set(target.c_str(), "/", rest + size);
         rest = linked.c_str();
         if (*rest == '/') way.directory = open_at(AT_FDCWD, "/", directory_flags);
@@ -2253,9 +2278,10 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
 // taken or free.
 
 struct HeldLock {
-    std::atomic<int> file;    // descriptor + 1; 0: free
-    std::atomic<long> owner;  // the process whose number is in it; 0: none yet
-    std::atomic<int> bytes;   // of the record lock: 0 none, 1 entered, 2 ready
+    std::atomic<int> file;       // descriptor + 1; 0: free
+    std::atomic<long> owner;     // the process whose number is in it; 0: none yet
+    std::atomic<int> bytes;      // of the record lock: 0 none, 1 entered, 2 ready
+    std::atomic<unsigned> turn;  // how often the slot was taken
 };
 static HeldLock held_locks[32];
 static thread_local bool own_fork = false;  // the start hands the lock on
@@ -2264,8 +2290,9 @@ struct PidLock {
     Str path;               // absolute
     const char* leaf = "";  // the last name in it
     int mode = 0644;
-    Handle directory;  // closed where it would lead out of the jail
-    int slot = -1;     // in held_locks; -1: not locked
+    Handle directory;   // closed where it would lead out of the jail
+    int slot = -1;      // in held_locks; -1: not locked
+    unsigned turn = 0;  // of the slot; another one: a fork has freed it, another lock has it
     unsigned long long device = 0, inode = 0;
     bool is_weak = false;  // without a record lock, which this file system refuses
 };
@@ -2287,11 +2314,12 @@ DAEMONIZE_LOCAL void daemonize_in_child() {
 }
 
 DAEMONIZE_LOCAL int lock_file(const PidLock& lock) noexcept {
-    return lock.slot < 0 ? -1 : held_locks[lock.slot].file.load() - 1;
+    if (lock.slot < 0 || held_locks[lock.slot].turn.load() != lock.turn) return -1;
+    return held_locks[lock.slot].file.load() - 1;
 }
 
 DAEMONIZE_LOCAL bool is_entered(const PidLock& lock) noexcept {
-    return lock.slot >= 0 && held_locks[lock.slot].owner.load() == self();
+    return lock_file(lock) >= 0 && held_locks[lock.slot].owner.load() == self();
 }
 
 DAEMONIZE_LOCAL std::intptr_t lock_handle(const PidLock& lock) noexcept { return lock_file(lock); }
@@ -2483,6 +2511,7 @@ DAEMONIZE_LOCAL Attempt keep_file(PidLock& lock, Handle file, const struct stat&
         held.owner.store(0);
         held.bytes.store(0);
         lock.slot = static_cast<int>(&held - held_locks);
+        lock.turn = ++held.turn;
         lock.device = static_cast<unsigned long long>(st.st_dev);
         lock.inode = static_cast<unsigned long long>(st.st_ino);
         return Attempt::got;
@@ -2587,7 +2616,7 @@ DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
 }
 
 DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept {
-    if (lock.slot >= 0) free_slot(held_locks[lock.slot]);
+    if (lock_file(lock) >= 0) free_slot(held_locks[lock.slot]);
     lock.slot = -1;
     lock.directory.close();
 }
@@ -2825,6 +2854,7 @@ DAEMONIZE_LOCAL bool resolve_accounts(Session& s, Fault& fault) noexcept {
 
 // A set-uid program that names no user goes back to its caller.
 DAEMONIZE_LOCAL bool resolve_identity(Session& s, Fault& fault) noexcept {
+    std::free(s.who.groups);
     s.who = Identity();
     if (features.resolve_accounts && !features.resolve_accounts(s, fault)) return false;
     if (s.who.drops || (::getuid() == ::geteuid() && ::getgid() == ::getegid())) return true;
@@ -3147,8 +3177,7 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
     Way way;
     if (!open_way("cannot open", path, true, way, fault)) return false;
     FileStat st;
-    const bool magic =
-        stat_at(way.directory.fd(), way.leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
+    const bool magic = way.magic;  // as the walk found it: a look of our own could find another
     bool created = false;
     Handle file = open_or_create(way,
                                  (reads ? O_RDONLY : O_WRONLY | O_APPEND) | O_NOCTTY | O_NONBLOCK |
@@ -3381,7 +3410,7 @@ DAEMONIZE_LOCAL const char* close_all(const KeptDescriptors& keep) noexcept {
 // running in another thread, or was cancelled in it, can be waited for by nobody. One pipe wakes
 // the process, whichever SignalHandler a signal belongs to: who finds it rung looks at its own
 // counts, and rings again if another's are left. A handler counts first and writes then, a waiter
-// reads first and counts then: no signal falls between the two.
+// reads first and looks then: no signal falls between the two.
 
 struct CapturedSignal {
     std::atomic<int> count;
@@ -3391,6 +3420,7 @@ struct CapturedSignal {
 };
 static std::atomic<CapturedSignal*> captured_signals[signal_end];
 static std::atomic<int> wake_readable(0), wake_writable(0);  // descriptor + 1; 0: none yet
+static struct stat wake_file;                                // of both
 static std::atomic<long> signal_process(0);  // the process that handles signals: a fork is another
 static int signal_generation = 0;            // another one after each fork that handles its own
 static std::atomic<PidLock*> terminable(nullptr);  // of the daemon, for `terminate`
@@ -3538,6 +3568,13 @@ DAEMONIZE_LOCAL void drain_wake() noexcept {
     }
 }
 
+// The program's own closefrom() may have closed it, and the number be another file's.
+DAEMONIZE_LOCAL bool is_wake_end(int fd) noexcept {
+    struct stat st;
+    if (::fstat(fd, &st) != 0) return errno != EBADF;  // one failure is not believed
+    return S_ISFIFO(st.st_mode) && same_file(st, wake_file);
+}
+
 // A new pipe for this process, rung if something was counted already.
 DAEMONIZE_LOCAL bool make_wake(Fault& fault) noexcept {
     int ends[2] = {-1, -1};
@@ -3548,8 +3585,11 @@ DAEMONIZE_LOCAL bool make_wake(Fault& fault) noexcept {
         if (!*end || ::fcntl(end->fd(), F_SETFD, FD_CLOEXEC) != 0 ||
             ::fcntl(end->fd(), F_SETFL, flags_needed) != 0)
             return refused(fault, "cannot set up a pipe for signals");
-    const Handle old_readable(wake_readable.exchange(static_cast<int>(readable.release()) + 1) - 1);
-    const Handle old_writable(wake_writable.exchange(static_cast<int>(writable.release()) + 1) - 1);
+    const int old_ends[] = {wake_readable.exchange(static_cast<int>(readable.release()) + 1) - 1,
+                            wake_writable.exchange(static_cast<int>(writable.release()) + 1) - 1};
+    for (const int old : old_ends)
+        if (is_wake_end(old)) const Handle closes(old);
+    ::fstat(wake_readable.load() - 1, &wake_file);
     for (int signum = 1; signum < signal_end; ++signum) {
         if (pending_signals(signum) == 0) continue;
         ring_wake();
@@ -3591,9 +3631,8 @@ DAEMONIZE_LOCAL bool is_wake_process() noexcept { return signal_process.load() =
 
 // Is the wake this process's, and has nobody closed it (the program's own closefrom())?
 DAEMONIZE_LOCAL bool is_wake_open(int generation) noexcept {
-    struct stat st;
     return generation == signal_generation && is_wake_process() &&
-           (::fstat(wake_readable.load() - 1, &st) == 0 ? S_ISFIFO(st.st_mode) : errno != EBADF);
+           is_wake_end(wake_readable.load() - 1);
 }
 
 DAEMONIZE_LOCAL int wake_generation() noexcept { return signal_generation; }
@@ -3766,13 +3805,20 @@ DAEMONIZE_LOCAL int manager_error() noexcept { return -manager.error; }
 enum class Moment { ready, stopping, reloading, reloaded, alive, launched };
 DAEMONIZE_LOCAL bool tell_moment(Moment moment, long daemon = 0) noexcept {
     Text text;
+    const bool asked = manager.asked;
     if (moment == Moment::ready || moment == Moment::reloaded) text.put("READY=1");
     if (moment == Moment::stopping) text.put("STOPPING=1");
     if (moment == Moment::alive) text.put("WATCHDOG=1");
     if (moment == Moment::reloading)
         format(text, "RELOADING=1\nMONOTONIC_USEC=%d", Deadline::now());
     if (moment == Moment::launched) format(text, "MAINPID=%d\nREADY=1", daemon);
-    return tell_manager(text.c_str());
+    const bool told = tell_manager(text.c_str());
+    if (moment == Moment::launched && !asked) {
+        // A launcher that is kept has no descriptor more than before.
+        const Handle closes(manager.socket - 1);
+        manager = Manager();
+    }
+    return told;
 }
 
 inline void tell_end(int) noexcept {}  // systemd sees the end and its status by itself
@@ -4144,7 +4190,10 @@ DAEMONIZE_LOCAL void judge_start(Leader& l, const Deadline& deadline) noexcept {
     } else if (in.state == Incoming::complete) {
         const bool ready = in.report.word == Report::ready;
         report.word = in.report.word;
-        report.code = in.report.code;
+        // A code of 0 would be no error to who asks the Error.
+        report.code = ready            ? 0
+                      : in.report.code ? in.report.code
+                                       : static_cast<int>(errc::start_failed);
         report.exit_code = ready ? 0 : failure_code(in.report.exit_code);
     } else if (in.state == Incoming::nonsense) {
         fail(fault, errc::start_failed, "cannot start %P: it sent a report that is none", pid);
@@ -4239,12 +4288,14 @@ DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leade
     const Report& report = incoming.report;
     const bool told = incoming.state == Incoming::complete;
     int status = 0;
-    // Before it is collected: until then its number is nobody else's. The leader first: it may not
-    // have a group yet, and has no daemon then.
-    if (!told || !ended) ::kill(leader, SIGKILL);
-    if (!told) ::kill(-leader, SIGKILL);
+    // A leader whose end of the channel is closed has ended. It is not signalled: a caller who
+    // ignores SIGCHLD has it collected at once, and its number may be a stranger's by now.
+    if (!ended) ::kill(leader, SIGKILL);
     while (::waitpid(leader, &status, 0) == -1 && errno == EINTR) {
     }
+    // As long as its group has a member nobody gets the number: if a process has it, the group is
+    // gone. A leader that never had a group has no daemon either.
+    if (!told && ::kill(leader, 0) != 0 && errno == ESRCH) ::kill(-leader, SIGKILL);
     s.daemon = told ? static_cast<long>(report.pid) : 0;
     s.exit_code = told ? report.exit_code : WIFSIGNALED(status) ? 128 + WTERMSIG(status) : 1;
     if (told && report.word == Report::ready) return true;
@@ -4267,6 +4318,7 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold& hold, bool& started, Fault& 
                             const char*& text, std::size_t& size) noexcept {
     Handle ours, leaders;
     started = false;
+    std::free(incoming.text);  // of a start before
     incoming = Incoming();
     flush_streams(s.context->allow_threads);
     const bool paired = make_socket_pair(ours, leaders);
@@ -4334,6 +4386,10 @@ DAEMONIZE_LOCAL void explain_system(const Session& s, std::string& out) {
 // memory tells it what its launcher knows, and the launcher what became of it. The open handle to
 // the PID file is the lock. The file names the daughter, a process of the daemon's that never runs:
 // whoever ends her with code N has sent signal N.
+//
+// In this room: the edge to the system; the look before main(); how children are born; the listener
+// and its daughters; the PID file; processes; signals; the service manager; the start, first in the
+// launcher, then in the daemon; the words of the command line.
 #if DAEMONIZE_WINDOWS
 
 static const int reload_signal = 12, termination_signal = SIGTERM;
@@ -4352,14 +4408,7 @@ DAEMONIZE_LOCAL Handle owned(HANDLE handle) noexcept {
     return Handle(handle ? reinterpret_cast<std::intptr_t>(handle) : -1);
 }
 
-DAEMONIZE_LOCAL std::uint64_t as_number(HANDLE handle) noexcept {
-    return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(handle));
-}
-
-DAEMONIZE_LOCAL HANDLE as_handle(std::uint64_t value) noexcept {
-    return reinterpret_cast<HANDLE>(static_cast<std::uintptr_t>(value));
-}
-
+// The cause of a failure outlives the handles that are closed on the way out of it.
 void Handle::close() noexcept {
     if (value_ == -1) return;
     const int saved_errno = errno;
@@ -4370,20 +4419,30 @@ void Handle::close() noexcept {
     value_ = -1;
 }
 
+// std::mutex is missing in one of the two thread models of mingw.
+struct Locked {
+    explicit Locked(SRWLOCK& lock) noexcept : lock_(lock) { ::AcquireSRWLockExclusive(&lock_); }
+    ~Locked() { ::ReleaseSRWLockExclusive(&lock_); }
+
+private:
+    SRWLOCK& lock_;
+};
+
 // UTF-16, always ended by a zero. (std::wstring would bring 39 KB into a static program.)
 class Wide {
 public:
     Wide() noexcept {}
-    Wide(Wide&& other) noexcept { swap(other); }
+    Wide(Wide&& other) noexcept { *this = std::move(other); }
     Wide& operator=(Wide&& other) noexcept {
-        swap(other);
+        std::swap(text_, other.text_);
+        std::swap(size_, other.size_);
         return *this;
     }
     ~Wide() { std::free(text_); }
     // Room for `size` more units, zeros; they count as text until cut() says otherwise.
     DAEMONIZE_SMALL wchar_t* more(std::size_t size) noexcept {
-        const std::size_t bytes = (size_ + size + 1) * sizeof(wchar_t);
-        text_ = static_cast<wchar_t*>(std::realloc(text_, bytes));
+        const std::size_t units = size_ + size + 1;
+        text_ = static_cast<wchar_t*>(std::realloc(text_, units * sizeof(wchar_t)));
         if (!text_) std::abort();  // memory that runs out ends the program
         std::memset(text_ + size_, 0, (size + 1) * sizeof(wchar_t));
         size_ += size;
@@ -4403,25 +4462,20 @@ public:
     std::size_t size() const noexcept { return size_; }
 
 private:
-    void swap(Wide& other) noexcept {
-        std::swap(text_, other.text_);
-        std::swap(size_, other.size_);
-    }
     wchar_t* text_ = nullptr;
     std::size_t size_ = 0;
 };
 
-// False: not UTF-8; a '?' in its place would name another file. With flags 0 what is no UTF-8 shows
-// as such: for people, so that it does not take the rest of the line along.
-DAEMONIZE_LOCAL bool widen(const char* text, Wide& out,
-                           DWORD flags = MB_ERR_INVALID_CHARS) noexcept {
-    const std::size_t size = std::strlen(text);
-    const int bytes = size > INT_MAX ? INT_MAX : static_cast<int>(size);
+// False: not of that code page; a '?' in its place would name another file. With flags 0 what is
+// not UTF-8 shows as such: for people, so that it does not take the rest of the line along.
+DAEMONIZE_LOCAL bool widen(const char* text, Wide& out, DWORD flags = MB_ERR_INVALID_CHARS,
+                           UINT page = CP_UTF8) noexcept {
+    const int units = ::MultiByteToWideChar(page, flags, text, -1, nullptr, 0);  // with the zero
     out.cut(0);
-    const int units =
-        size == 0 ? 0 : ::MultiByteToWideChar(CP_UTF8, flags, text, bytes, out.more(size), bytes);
-    out.cut(units > 0 ? static_cast<std::size_t>(units) : 0);
-    return size == 0 || units > 0;
+    if (units <= 0) return false;
+    const std::size_t size = static_cast<std::size_t>(units) - 1;
+    ::MultiByteToWideChar(page, flags, text, -1, out.more(size), units);
+    return true;
 }
 
 DAEMONIZE_LOCAL Wide wide(const char* text) noexcept {
@@ -4430,11 +4484,11 @@ DAEMONIZE_LOCAL Wide wide(const char* text) noexcept {
     return out;
 }
 
-DAEMONIZE_LOCAL void narrow(const wchar_t* text, Str& out) noexcept {
-    const int size = ::WideCharToMultiByte(CP_UTF8, 0, text, -1, nullptr, 0, nullptr, nullptr);
+DAEMONIZE_LOCAL void narrow(const wchar_t* text, Str& out, UINT page = CP_UTF8) noexcept {
+    const int size = ::WideCharToMultiByte(page, 0, text, -1, nullptr, 0, nullptr, nullptr);
     char* const bytes = static_cast<char*>(std::calloc(static_cast<std::size_t>(size) + 1, 1));
     if (!bytes) std::abort();
-    ::WideCharToMultiByte(CP_UTF8, 0, text, -1, bytes, size, nullptr, nullptr);
+    ::WideCharToMultiByte(page, 0, text, -1, bytes, size, nullptr, nullptr);
     out.set(bytes);
     std::free(bytes);
 }
@@ -4450,27 +4504,19 @@ DAEMONIZE_LOCAL Wide wide_path(const char* path) noexcept {
     return out;
 }
 
-// What a function gives that fills a buffer and returns the length, or what it would need.
+// What a function gives that fills a buffer and returns the length, or what it would need. No path
+// and no variable of the system's is longer than this buffer: nothing has to be tried twice.
 template <class F>
-Wide grown(F call) noexcept {
+Wide filled(F call) noexcept {
     Wide out;
-    for (DWORD room = 260; room < 131072; room *= 2) {
-        out.cut(0);
-        const DWORD size = call(out.more(room), room);
-        out.cut(size < room ? size : 0);
-        if (size < room) break;
-    }
+    const DWORD room = 32768, size = call(out.more(room), room);
+    out.cut(size < room ? size : 0);
     return out;
 }
 
 // Not argv[0], which is what the caller made of it.
 DAEMONIZE_LOCAL Wide own_path() noexcept {
-    return grown([](wchar_t* out, DWORD size) { return ::GetModuleFileNameW(nullptr, out, size); });
-}
-
-DAEMONIZE_LOCAL Wide variable(const wchar_t* name) noexcept {
-    return grown(
-        [name](wchar_t* out, DWORD size) { return ::GetEnvironmentVariableW(name, out, size); });
+    return filled([](wchar_t* to, DWORD size) { return ::GetModuleFileNameW(nullptr, to, size); });
 }
 
 // As the system compares: upper and lower case alike, by no language's rules (a Turkish i).
@@ -4515,35 +4561,30 @@ public:
     std::error_condition default_error_condition(int value) const noexcept override;
 };
 
+// Several causes mean one thing: each row ends with a 0.
 std::error_condition SystemCategory::default_error_condition(int value) const noexcept {
     static const struct {
-        DWORD value;
         std::errc condition;
+        int causes[5];
     } table[] = {
-        {ERROR_FILE_NOT_FOUND, std::errc::no_such_file_or_directory},
-        {ERROR_PATH_NOT_FOUND, std::errc::no_such_file_or_directory},
-        {ERROR_INVALID_DRIVE, std::errc::no_such_file_or_directory},
-        {ERROR_BAD_NETPATH, std::errc::no_such_file_or_directory},
-        {ERROR_ACCESS_DENIED, std::errc::permission_denied},
-        {ERROR_SHARING_VIOLATION, std::errc::permission_denied},
-        {ERROR_INVALID_HANDLE, std::errc::bad_file_descriptor},
-        {ERROR_NOT_ENOUGH_MEMORY, std::errc::not_enough_memory},
-        {ERROR_OUTOFMEMORY, std::errc::not_enough_memory},
-        {ERROR_DISK_FULL, std::errc::no_space_on_device},
-        {ERROR_HANDLE_DISK_FULL, std::errc::no_space_on_device},
-        {ERROR_FILE_EXISTS, std::errc::file_exists},
-        {ERROR_ALREADY_EXISTS, std::errc::file_exists},
-        {ERROR_INVALID_PARAMETER, std::errc::invalid_argument},
-        {ERROR_INVALID_NAME, std::errc::invalid_argument},
-        {ERROR_NO_UNICODE_TRANSLATION, std::errc::illegal_byte_sequence},
-        {ERROR_FILENAME_EXCED_RANGE, std::errc::filename_too_long},
-        {ERROR_TOO_MANY_OPEN_FILES, std::errc::too_many_files_open},
-        {ERROR_DIRECTORY, std::errc::not_a_directory},
-        {ERROR_WRITE_PROTECT, std::errc::read_only_file_system},
-        {ERROR_NOT_SUPPORTED, std::errc::not_supported},
+        {std::errc::no_such_file_or_directory,
+         {ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND, ERROR_INVALID_DRIVE, ERROR_BAD_NETPATH}},
+        {std::errc::permission_denied, {ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION}},
+        {std::errc::bad_file_descriptor, {ERROR_INVALID_HANDLE}},
+        {std::errc::not_enough_memory, {ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY}},
+        {std::errc::no_space_on_device, {ERROR_DISK_FULL, ERROR_HANDLE_DISK_FULL}},
+        {std::errc::file_exists, {ERROR_FILE_EXISTS, ERROR_ALREADY_EXISTS}},
+        {std::errc::invalid_argument, {ERROR_INVALID_PARAMETER, ERROR_INVALID_NAME}},
+        {std::errc::illegal_byte_sequence, {ERROR_NO_UNICODE_TRANSLATION}},
+        {std::errc::filename_too_long, {ERROR_FILENAME_EXCED_RANGE}},
+        {std::errc::too_many_files_open, {ERROR_TOO_MANY_OPEN_FILES}},
+        {std::errc::not_a_directory, {ERROR_DIRECTORY}},
+        {std::errc::read_only_file_system, {ERROR_WRITE_PROTECT}},
+        {std::errc::not_supported, {ERROR_NOT_SUPPORTED}},
     };
     for (const auto& row : table)
-        if (row.value == static_cast<DWORD>(value)) return std::make_error_condition(row.condition);
+        for (const int* cause = row.causes; *cause != 0; ++cause)
+            if (*cause == value) return std::make_error_condition(row.condition);
     return std::error_condition(value, *this);
 }
 
@@ -4586,6 +4627,7 @@ DAEMONIZE_LOCAL DWORD limit_of(const Deadline& deadline, int most = INT_MAX) noe
 DAEMONIZE_LOCAL void pause_for(long long ms) noexcept { ::Sleep(static_cast<DWORD>(ms)); }
 DAEMONIZE_LOCAL long self() noexcept { return static_cast<long>(::GetCurrentProcessId()); }
 
+// By the handle: a wait for nothing asks, and no exit code (259 is a code, too) has to tell.
 DAEMONIZE_LOCAL bool has_ended(HANDLE process) noexcept {
     return process && ::WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
 }
@@ -4612,89 +4654,78 @@ DAEMONIZE_LOCAL const char* own_name() noexcept {
 }
 DAEMONIZE_LOCAL const char* called_name(const char*) noexcept { return own_name(); }
 
-DAEMONIZE_LOCAL DWORD standard_handle(int which) noexcept {
-    return which == 0 ? STD_INPUT_HANDLE : which == 1 ? STD_OUTPUT_HANDLE : STD_ERROR_HANDLE;
+// The three count downwards: input, output, error.
+DAEMONIZE_LOCAL DWORD standard_number(int which) noexcept {
+    return STD_INPUT_HANDLE - static_cast<DWORD>(which);
+}
+
+DAEMONIZE_LOCAL HANDLE standard(int which) noexcept {
+    return ::GetStdHandle(standard_number(which));
 }
 
 // NUL is a character device as well; only a console has a mode.
-DAEMONIZE_LOCAL bool is_terminal(int stream) noexcept {
+DAEMONIZE_LOCAL bool is_console(HANDLE file) noexcept {
     DWORD mode = 0;
-    const HANDLE handle = ::GetStdHandle(standard_handle(stream));
-    return handle && handle != INVALID_HANDLE_VALUE && ::GetConsoleMode(handle, &mode);
+    return ::GetConsoleMode(file, &mode) != 0;
 }
+DAEMONIZE_LOCAL bool is_terminal(int stream) noexcept { return is_console(standard(stream)); }
 
-DAEMONIZE_LOCAL bool write_all(HANDLE file, const char* bytes, std::size_t size) noexcept {
-    while (size > 0) {
-        DWORD written = 0;
-        const DWORD most = size > INT_MAX ? INT_MAX : static_cast<DWORD>(size);
-        if (!::WriteFile(file, bytes, most, &written, nullptr) || written == 0) return false;
-        bytes += written;
-        size -= written;
-    }
-    return true;
-}
-
-// A console is written to in UTF-16: in its own code page UTF-8 would be garbled.
-DAEMONIZE_LOCAL void print_text(int stream, const char* text) noexcept {
-    const HANDLE out = ::GetStdHandle(standard_handle(stream));
+// By one write: lines of several processes do not mix. A console is written to in UTF-16: in its
+// own code page UTF-8 would be garbled.
+DAEMONIZE_LOCAL void write_text(HANDLE file, const char* text) noexcept {
     Wide shown;
     DWORD written = 0;
-    if (!is_terminal(stream))
-        write_all(out, text, std::strlen(text));
+    if (!is_console(file))
+        ::WriteFile(file, text, static_cast<DWORD>(std::strlen(text)), &written, nullptr);
     else if (widen(text, shown, 0))
-        ::WriteConsoleW(out, shown.get(), static_cast<DWORD>(shown.size()), &written, nullptr);
+        ::WriteConsoleW(file, shown.get(), static_cast<DWORD>(shown.size()), &written, nullptr);
 }
 
-// One line, whatever the program is called, and by one write: those of several processes do not mix.
-DAEMONIZE_LOCAL void make_line(Str& out, const char* program, const char* text,
-                               const char* end) noexcept {
+// One line, whatever the program is called.
+DAEMONIZE_LOCAL void write_line(HANDLE file, const char* program, const char* text) noexcept {
     Text shown;
-    Str line;
+    Str begin, line;
     for (; *program; ++program) put_shown(shown, *program);
-    line.set(shown.c_str(), shown.is_empty() ? "" : ": ", text);
-    out.set(line.c_str(), end);
+    begin.set(shown.c_str(), shown.is_empty() ? "" : ": ");
+    line.set(begin.c_str(), text, is_console(file) ? "\r\n" : "\n");
+    write_text(file, line.c_str());
 }
 
-// The two that people read: a thread that sits in getchar() holds standard input for ever.
+// Only the two that people read: a thread that sits in getchar() holds standard input for ever.
 DAEMONIZE_LOCAL void flush_streams(bool) noexcept {
     std::fflush(stdout);
     std::fflush(stderr);
 }
 
 DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) noexcept {
-    Str line;
     std::fflush(stdout);  // after what stdio holds
-    make_line(line, program, text, is_terminal(stream) ? "\r\n" : "\n");
-    print_text(stream, line.c_str());
+    write_line(standard(stream), program, text);
 }
 
 DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
                                  const char* text) noexcept {
-    Str line;
-    make_line(line, program, text, "\n");
-    if (log) write_all(raw(log), line.c_str(), std::strlen(line.c_str()));
+    if (log) write_line(raw(log), program, text);
 }
 
 // ---- Who this process was born as: a look before main() ----
 
 static const LONG awaited = 0, said_ready = 1, said_failed = 2, given_up = 3;
-static const char page_magic[16] = "daemonize page2";
+static const char page_magic[16] = "daemonize page3";
 static const wchar_t switch_name[] = L"DAEMONIZE_RELAUNCH";
 
 // What launcher and daemon have in common until the verdict. The daemon inherits a handle that can
 // only read it: a foreign child of another thread inherits that, too, and learns numbers that are
 // of no use to it. Everything else, and the right to write, is fetched out of the launcher, so that
 // a suspended or orphaned daemon holds no lock. The payload may be a password: a section of its
-// own.
+// own. Launcher and daemon are one program, so a HANDLE is as wide in both.
 struct Page {
     char magic[16];
     std::uint64_t nonce;
-    std::uint32_t daemon, launcher;  // process numbers
-    std::uint64_t
-        launcher_process;  // a handle in the daemon; all below are handles in the launcher
-    std::uint64_t page, payload, told, lock, streams[3];
+    DWORD daemon, launcher;                        // process numbers
+    HANDLE launcher_process;                       // a handle in the daemon; the others are handles
+    HANDLE page, payload, told, lock, streams[3];  // in the launcher
     std::uint64_t payload_size;
-    std::uint32_t in_job;
+    bool in_job;
     volatile LONG verdict;  // changed by compare-and-swap alone: both sides cannot win
     Report report;          // the daemon's; its text is below
     char why[128];          // detached for this reason
@@ -4705,25 +4736,25 @@ struct Page {
 // Raw memory: what is put this early into an object of a class, its own constructor would undo.
 static struct Birth {
     bool asked, is_daemon, lost, taken;
-    LONG answered;  // the launcher has been told
+    volatile bool answered;  // the launcher has been told
     Page* page;
     HANDLE launcher, told, lock;
     DWORD directory_size;
     wchar_t* directory;  // on the heap: 64 KiB of zeros would stand in the program's file
 } birth;
 
-// A handle of the launcher's, for this process alone.
-DAEMONIZE_LOCAL HANDLE fetch(std::uint64_t value) noexcept {
+// A handle of the launcher's, for this process alone; nullptr: the launcher is gone.
+DAEMONIZE_LOCAL HANDLE fetch(HANDLE launchers) noexcept {
     HANDLE mine = nullptr;
-    if (value != 0)
-        ::DuplicateHandle(birth.launcher, as_handle(value), ::GetCurrentProcess(), &mine, 0, FALSE,
+    if (launchers)
+        ::DuplicateHandle(birth.launcher, launchers, ::GetCurrentProcess(), &mine, 0, FALSE,
                           DUPLICATE_SAME_ACCESS);
     return mine;
 }
 
-DAEMONIZE_LOCAL Page* map_page(HANDLE section, DWORD access) noexcept {
-    return section ? static_cast<Page*>(::MapViewOfFile(section, access, 0, 0, sizeof(Page)))
-                   : nullptr;
+DAEMONIZE_LOCAL void* map_section(HANDLE section, DWORD access, std::uint64_t size) noexcept {
+    const SIZE_T bytes = static_cast<SIZE_T>(size);
+    return section ? ::MapViewOfFile(section, access, 0, 0, bytes) : nullptr;
 }
 
 // Gone from getenv(), from the Win32 environment and so from every child: the C runtime has a copy
@@ -4740,21 +4771,24 @@ DAEMONIZE_LOCAL void remove_variable(const wchar_t* name, std::size_t size) noex
 // section, one of another program, one of another start. Then nothing is ours.
 DAEMONIZE_LOCAL bool find_launcher(const wchar_t* text) noexcept {
     wchar_t* end = nullptr;
-    const std::uint64_t handle = std::wcstoull(text, &end, 16);
+    const std::uint64_t number = std::wcstoull(text, &end, 16);
     const std::uint64_t nonce = *end == L':' ? std::wcstoull(end + 1, &end, 16) : 0;
-    if (handle == 0 || nonce == 0 || *end != L'\0') return false;
-    Page* const page = map_page(as_handle(handle), FILE_MAP_READ);
+    if (number == 0 || nonce == 0 || *end != L'\0') return false;
+    const HANDLE section = reinterpret_cast<HANDLE>(static_cast<std::uintptr_t>(number));
+    void* const view = map_section(section, FILE_MAP_READ, sizeof(Page));
+    const Page* const page = static_cast<Page*>(view);
     const bool ours = page && std::memcmp(page->magic, page_magic, sizeof page_magic) == 0 &&
                       page->nonce == nonce && page->daemon == ::GetCurrentProcessId();
     if (ours) {
-        ::CloseHandle(as_handle(handle));
-        birth.launcher = as_handle(page->launcher_process);
+        ::CloseHandle(section);
+        birth.launcher = page->launcher_process;
         if (::GetProcessId(birth.launcher) == page->launcher) {
-            const Handle writable = owned(fetch(page->page));
-            birth.page = map_page(raw(writable), FILE_MAP_READ | FILE_MAP_WRITE);
+            const Handle whole = owned(fetch(page->page));
+            birth.page = static_cast<Page*>(
+                map_section(raw(whole), FILE_MAP_READ | FILE_MAP_WRITE, sizeof(Page)));
         }
     }
-    if (page) ::UnmapViewOfFile(page);
+    ::UnmapViewOfFile(view);
     return ours;
 }
 
@@ -4779,7 +4813,7 @@ DAEMONIZE_LOCAL void look_at_birth() noexcept {
     if (size == 0 || size >= 64 || !find_launcher(text)) return;
     birth.told = birth.page ? fetch(birth.page->told) : nullptr;
     birth.lock = birth.page ? fetch(birth.page->lock) : nullptr;
-    if (!birth.told || (birth.page->lock != 0 && !birth.lock))
+    if (!birth.told || (birth.page->lock && !birth.lock))
         ::TerminateProcess(::GetCurrentProcess(), 1);
     birth.is_daemon = true;
     birth.lost = false;
@@ -4807,6 +4841,8 @@ DAEMONIZE_LOCAL bool was_relaunched() noexcept {
     return birth.is_daemon || birth.lost;
 }
 
+// ---- Threads, and processes that are born suspended ----
+
 // A library that holds this header stays from here on: threads and handlers of ours run in it.
 DAEMONIZE_LOCAL void pin_module() noexcept {
     HMODULE ignored = nullptr;
@@ -4815,14 +4851,21 @@ DAEMONIZE_LOCAL void pin_module() noexcept {
                          static_cast<const wchar_t*>(inside), &ignored);
 }
 
-// ---- Processes, born suspended ----
-// Both kinds of children, the daemon and its daughters, are made here. Suspended, a child runs no
-// code: not the program's, and not that of a library that it loads. The daemon is resumed when it
-// has all that it needs; a daughter never is.
+// By the C runtime: its functions are called in there.
+DAEMONIZE_LOCAL Handle start_thread(unsigned(__stdcall* body)(void*), void* argument) noexcept {
+    pin_module();
+    const std::uintptr_t thread = ::_beginthreadex(nullptr, 256 * 1024, body, argument,
+                                                   STACK_SIZE_PARAM_IS_A_RESERVATION, nullptr);
+    return Handle(thread == 0 ? -1 : static_cast<std::intptr_t>(thread));
+}
 
+// Both kinds of children, the daemon and its daughters, are made by one function. Suspended, a
+// child runs no code: not the program's, and not that of a library that it loads. The daemon is
+// resumed when it has all that it needs; a daughter never is.
 struct Child {
     Handle process, thread;
     DWORD pid = 0;
+    bool in_job = false;  // in the one that it was to be born in
 };
 
 struct Birthplace {
@@ -4830,24 +4873,13 @@ struct Birthplace {
     wchar_t* environment = nullptr;
     const wchar_t* directory = nullptr;
     DWORD flags = 0;
-    // From the first moment: assigned later, the child would outlive a creator that is killed in
-    // between. Where jobs cannot be given at birth (Windows 7) and one is not needed, none is.
     HANDLE job = nullptr;
-    bool needs_job = true;
     HANDLE inherited[4] = {nullptr, nullptr, nullptr, nullptr};  // three streams, the page
     DWORD inherits = 0;
 };
 
-// Before Windows 8 a process has one job at most: what holds the child already is not ours.
-DAEMONIZE_LOCAL bool put_in_job(const Birthplace& place, HANDLE process) noexcept {
-    if (!place.job || ::AssignProcessToJobObject(place.job, process) || !place.needs_job)
-        return true;
-    const DWORD cause = ::GetLastError();
-    ::TerminateProcess(process, 1);
-    ::SetLastError(cause);
-    return false;
-}
-
+// A job is the child's from the first moment: assigned later, a child would outlive a creator that
+// is killed in between. (Windows 7 knows no such thing, and there a process has one job at most.)
 // Standard handles are always named: unnamed ones leak, list or not. The numbers of the attributes
 // (a list of handles, a list of jobs) are named by the SDK from Windows 10 on.
 DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept {
@@ -4856,7 +4888,12 @@ DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept 
     const auto attributes = reinterpret_cast<LPPROC_THREAD_ATTRIBUTE_LIST>(room);
     SIZE_T size = sizeof room;
     if (!::InitializeProcThreadAttributeList(attributes, 2, 0, &size)) return false;
+    const auto attribute = [attributes](DWORD_PTR which, HANDLE* list, DWORD count) {
+        return ::UpdateProcThreadAttribute(attributes, 0, which, list, count * sizeof(HANDLE),
+                                           nullptr, nullptr) != 0;
+    };
     STARTUPINFOEXW info;
+    PROCESS_INFORMATION made;
     std::memset(&info, 0, sizeof info);
     info.StartupInfo.cb = sizeof info;
     info.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
@@ -4867,15 +4904,10 @@ DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept 
     wchar_t title[sizeof switch_name / sizeof(wchar_t)];
     std::memcpy(title, switch_name, sizeof title);
     if (place.inherits) info.StartupInfo.lpTitle = title;
-    const bool listed = !place.inherits || ::UpdateProcThreadAttribute(
-                                               attributes, 0, handle_list, place.inherited,
-                                               place.inherits * sizeof(HANDLE), nullptr, nullptr);
-    const bool in_job =
-        place.job && ::UpdateProcThreadAttribute(attributes, 0, job_list, &place.job,
-                                                 sizeof place.job, nullptr, nullptr);
-    PROCESS_INFORMATION made;
     const DWORD flags = place.flags | CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT |
                         CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP;
+    const bool listed = !place.inherits || attribute(handle_list, place.inherited, place.inherits);
+    child.in_job = place.job && attribute(job_list, &place.job, 1);
     const bool done =
         listed && ::CreateProcessW(place.program.get(), place.command.data(), nullptr, nullptr,
                                    place.inherits ? TRUE : FALSE, flags, place.environment,
@@ -4887,7 +4919,9 @@ DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept 
     child.process = owned(made.hProcess);
     child.thread = owned(made.hThread);
     child.pid = made.dwProcessId;
-    return in_job || put_in_job(place, made.hProcess);
+    if (place.job && !child.in_job)
+        child.in_job = ::AssignProcessToJobObject(place.job, made.hProcess) != 0;
+    return true;
 }
 
 // The new limits take the place of all that were there.
@@ -4926,17 +4960,16 @@ struct Listener {
     HANDLE file = nullptr;  // of the lock
     Handle job, stop, thread;
     Child daughter, spare;  // the spare is made when there is nothing else to do
-    DWORD thread_id = 0;
+    std::atomic<DWORD> thread_id{0};
     SRWLOCK writing = SRWLOCK_INIT;
     bool closed = false;  // the file has been given up: no number is written any more
 };
 
 struct PidLock {
-    Str path;          // absolute
-    int mode = 0644;   // not used here, nor is
-    Handle directory;  // that
-    Handle file;       // open: that is the lock
-    unsigned long long device = 0, inode = 0;
+    Str path;                    // absolute
+    int mode = 0644;             // not used here, nor is
+    Handle directory;            // that
+    Handle file;                 // open: that is the lock
     std::atomic<long> owner{0};  // the process that has entered itself; 0: none yet
     Listener* listener = nullptr;
 };
@@ -4976,31 +5009,38 @@ DAEMONIZE_LOCAL bool write_number(HANDLE file, DWORD pid) noexcept {
 }
 
 // The program itself, which runs no code; where it cannot be started (it was renamed) a program of
-// the system's. Without a console: Ctrl-C of a foreground program is not for it.
+// the system's. Without a console: Ctrl-C of a foreground program is not for it. One that is not in
+// the job is none: it would outlive the daemon.
 DAEMONIZE_LOCAL bool make_daughter(const Listener& listener, Child& child) noexcept {
     Birthplace place;
     place.job = raw(listener.job);
     place.flags = DETACHED_PROCESS;
     place.program = own_path();
-    place.command = quoted_program(place.program);
-    if (create_suspended(place, child)) return true;
-    place.program =
-        grown([](wchar_t* out, DWORD size) { return ::GetSystemDirectoryW(out, size); });
-    place.program.add(L"\\cmd.exe");
-    place.command = quoted_program(place.program);
-    return create_suspended(place, child);
+    for (const bool itself : {true, false}) {
+        place.command = quoted_program(place.program);
+        if (create_suspended(place, child) && child.in_job) return true;
+        if (child.process) {
+            const DWORD cause = ::GetLastError();
+            ::TerminateProcess(raw(child.process), 1);
+            ::SetLastError(cause);
+        }
+        if (!itself) break;
+        place.program =
+            filled([](wchar_t* to, DWORD size) { return ::GetSystemDirectoryW(to, size); });
+        place.program.add(L"\\cmd.exe");
+    }
+    return false;
 }
 
-// The old daughter's handles go to the caller, who closes them when he has told of the signal.
-// While the file cannot be written (its share is gone, a reader has locked its bytes) no process is
-// made for it again and again: the next one is kept.
+// The old daughter's handles go to the caller, who closes them when the signal has been told. While
+// the file cannot be written (its share is gone, a reader has locked its bytes) no process is made
+// for it again and again: the next one is kept.
 DAEMONIZE_LOCAL bool replace_daughter(Listener& listener, Child& old) noexcept {
     Child next = std::move(listener.spare);
     if ((!next.process || has_ended(raw(next.process))) && !make_daughter(listener, next))
         return false;
-    ::AcquireSRWLockExclusive(&listener.writing);
+    const Locked guard(listener.writing);
     const bool written = listener.closed || write_number(listener.file, next.pid);
-    ::ReleaseSRWLockExclusive(&listener.writing);
     if (written) old = std::move(listener.daughter);
     (written ? listener.daughter : listener.spare) = std::move(next);
     return written;
@@ -5019,6 +5059,7 @@ DAEMONIZE_LOCAL bool await_signal(Listener& listener, DWORD& code) noexcept {
     }
 }
 
+// Codes of the system's are known by their hex form.
 DAEMONIZE_LOCAL void put_status(Text& out, DWORD code) noexcept {
     char text[16];
     std::snprintf(text, sizeof text, code > 0xffff ? "0x%lx" : "%lu",
@@ -5029,21 +5070,22 @@ DAEMONIZE_LOCAL void put_status(Text& out, DWORD code) noexcept {
 // By the handle alone: another thread may have stdio's stream for ever.
 DAEMONIZE_LOCAL void tell_replaced(const Listener& listener, DWORD code) noexcept {
     Text text;
-    format(text, "%s: the process that takes this daemon's signals was ended with code ",
-           own_name());
+    text.put("the process that takes this daemon's signals was ended with code ");
     put_status(text, code);
-    format(text, ", which is none; %P takes them now\n",
+    format(text, ", which is none; %P takes them now",
            static_cast<long long>(listener.daughter.pid));
-    write_all(::GetStdHandle(STD_ERROR_HANDLE), text.c_str(), text.size());
+    write_line(standard(2), own_name(), text.c_str());
 }
 
 DAEMONIZE_LOCAL void receive(int signum) noexcept;
 
-// A signal that has come is told even if no next daughter can be named yet. Somebody who ends
-// daughters again and again (a virus scanner?) and means none meets a pause that doubles, up to a
-// second, and is told of while it grows.
+// The thread. A signal that has come is told even if no next daughter can be named yet. Somebody
+// who ends daughters again and again (a virus scanner?) and means none meets a pause that doubles,
+// up to a second, and is told of while it grows. The thread itself enters its number: whoever is
+// not it finds another one there, or none yet.
 static unsigned __stdcall listen(void* argument) {
     Listener& listener = *static_cast<Listener*>(argument);
+    listener.thread_id.store(::GetCurrentThreadId());
     DWORD code = 0, pause = 0;
     const auto longer = [](DWORD ms) -> DWORD { return ms < 10 ? 10 : ms < 500 ? ms * 2 : 1000; };
     while (await_signal(listener, code)) {
@@ -5064,23 +5106,32 @@ static unsigned __stdcall listen(void* argument) {
     return 0;
 }
 
-// Joined before the file is emptied: it would write a number into it again. The daughter ends last,
-// when nothing names her any more.
-DAEMONIZE_LOCAL void stop_listening(PidLock& lock) noexcept {
-    Listener* const listener = lock.listener;
-    if (!listener) return;
-    ::AcquireSRWLockExclusive(&listener->writing);
-    listener->closed = true;  // a handler that closes the context runs in the listener itself
-    ::ReleaseSRWLockExclusive(&listener->writing);
-    ::SetEvent(raw(listener->stop));
-    if (listener->thread && listener->thread_id != ::GetCurrentThreadId())
-        ::WaitForSingleObject(raw(listener->thread), INFINITE);
+// After this no number is written any more, whatever the listener is doing.
+DAEMONIZE_LOCAL void close_to_listener(PidLock& lock) noexcept {
+    if (!lock.listener) return;
+    const Locked guard(lock.listener->writing);
+    lock.listener->closed = true;
 }
 
+// A handler that closes the context runs in the listener itself: that one is not waited for, nor
+// freed.
+DAEMONIZE_LOCAL bool is_listener(const Listener& listener) noexcept {
+    return listener.thread_id.load() == ::GetCurrentThreadId();
+}
+
+DAEMONIZE_LOCAL void stop_listening(PidLock& lock) noexcept {
+    close_to_listener(lock);
+    if (!lock.listener) return;
+    ::SetEvent(raw(lock.listener->stop));
+    if (!is_listener(*lock.listener)) ::WaitForSingleObject(raw(lock.listener->thread), INFINITE);
+}
+
+// The daughter ends last, with her job, when nothing names her any more.
 DAEMONIZE_LOCAL void end_listener(PidLock& lock) noexcept {
     Listener* const listener = lock.listener;
     lock.listener = nullptr;
-    if (listener && listener->thread_id != ::GetCurrentThreadId()) delete listener;
+    lock.owner.store(0);
+    if (listener && !is_listener(*listener)) delete listener;
 }
 
 // ---- The PID file ----
@@ -5098,6 +5149,12 @@ DAEMONIZE_LOCAL Handle open_existing(const wchar_t* name, DWORD access, DWORD sh
                                FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS, nullptr));
 }
 
+// The one way to open what may be made.
+DAEMONIZE_LOCAL Handle open_or_make(const wchar_t* name, DWORD access, DWORD share, DWORD how,
+                                    DWORD attributes = FILE_ATTRIBUTE_NORMAL) noexcept {
+    return owned(::CreateFileW(name, access, share, nullptr, how, attributes, nullptr));
+}
+
 // Why it is no PID file of ours; nullptr: nothing speaks against it.
 DAEMONIZE_LOCAL const char* distrust(const Handle& file,
                                      BY_HANDLE_FILE_INFORMATION& info) noexcept {
@@ -5109,8 +5166,19 @@ DAEMONIZE_LOCAL const char* distrust(const Handle& file,
     return info.nNumberOfLinks > 1 ? "it has a second link" : nullptr;
 }
 
-DAEMONIZE_LOCAL unsigned long long index_of(const BY_HANDLE_FILE_INFORMATION& info) noexcept {
-    return static_cast<unsigned long long>(info.nFileIndexHigh) << 32 | info.nFileIndexLow;
+// What an open file shows, into `view`. False: it is none of ours, for the reason `why`, or
+// (nullptr) it cannot be read.
+DAEMONIZE_LOCAL bool read_view(const Handle& file, PidFileView& view, const char*& why) noexcept {
+    BY_HANDLE_FILE_INFORMATION info;
+    char text[4096];
+    DWORD size = 0;
+    why = distrust(file, info);
+    if (why || !::ReadFile(raw(file), text, sizeof text, &size, nullptr)) return false;
+    read_content(view, text, size);
+    view.exists = true;
+    view.device = info.dwVolumeSerialNumber;
+    view.inode = static_cast<unsigned long long>(info.nFileIndexHigh) << 32 | info.nFileIndexLow;
+    return true;
 }
 
 // On another machine's disk the number may be that machine's. A local file has no such information;
@@ -5150,58 +5218,39 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
         return Attempt::failed;
     }
     const DWORD hidden = info.dwFileAttributes & (FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM);
-    for (;;) {
+    for (;; ::Sleep(5)) {
         const bool late = deadline.over();
-        Handle file =
-            owned(::CreateFileW(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, nullptr,
-                                CREATE_ALWAYS, hidden ? hidden : FILE_ATTRIBUTE_NORMAL, nullptr));
-        if (file && ::GetFileInformationByHandle(raw(file), &info)) {
-            lock.device = info.dwVolumeSerialNumber;
-            lock.inode = index_of(info);
-            lock.file = std::move(file);
-            lock.owner.store(0);
-            return Attempt::got;
-        }
+        lock.file = open_or_make(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ,
+                                 CREATE_ALWAYS, hidden ? hidden : FILE_ATTRIBUTE_NORMAL);
+        if (lock.file) return Attempt::got;
         const DWORD cause = ::GetLastError();
         if (cause == ERROR_SHARING_VIOLATION) return Attempt::held;
-        if (cause != ERROR_ACCESS_DENIED || late || !is_being_deleted(name.get())) {
-            ::SetLastError(cause);
-            refused(fault, there ? "cannot open %p" : "cannot create %p", path);
-            return Attempt::failed;
-        }
-        ::Sleep(5);
+        if (cause == ERROR_ACCESS_DENIED && !late && is_being_deleted(name.get())) continue;
+        ::SetLastError(cause);
+        refused(fault, there ? "cannot open %p" : "cannot create %p", path);
+        return Attempt::failed;
     }
 }
 
 // The first daughter stands in the file before anybody is told of the daemon: a number of its own
 // there, even for an instant, would be ended by the first signal.
 DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
-    Listener* const listener = new Listener;
-    lock.listener = listener;
+    Listener* const listener = lock.listener = new Listener;
     listener->file = raw(lock.file);
     listener->job = make_deadly_job();
     listener->stop = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
-    pin_module();
     if (!listener->job || !listener->stop || !make_daughter(*listener, listener->daughter)) {
         refused(fault, "cannot receive signals");
         fault.code = static_cast<int>(errc::unsupported);
     } else if (!write_number(listener->file, listener->daughter.pid)) {
         refused(fault, "cannot write %p", lock.path.c_str());
     } else {
-        unsigned id = 0;
-        const std::uintptr_t thread =
-            ::_beginthreadex(nullptr, 256 * 1024, listen, listener,
-                             CREATE_SUSPENDED | STACK_SIZE_PARAM_IS_A_RESERVATION, &id);
-        listener->thread = Handle(thread == 0 ? -1 : static_cast<std::intptr_t>(thread));
-        listener->thread_id = id;
-        if (listener->thread) {
-            lock.owner.store(self());
-            ::ResumeThread(raw(listener->thread));
-            return Attempt::got;
-        }
+        lock.owner.store(self());  // before the thread: the first signal may already be here
+        listener->thread = start_thread(listen, listener);
+        if (listener->thread) return Attempt::got;
         refused(fault, "cannot start a thread for signals");
     }
-    end_listener(lock);  // its job ends the daughter
+    end_listener(lock);
     return Attempt::failed;
 }
 
@@ -5221,13 +5270,13 @@ DAEMONIZE_LOCAL void empty_and_remove(Handle& file, const wchar_t* name) noexcep
     }
 }
 
-// The file goes before the daughter does: a number that nobody has any more stands in no file.
+// The listener goes first: it would write a number into the emptied file. The file goes before the
+// daughter does: a number that nobody has any more stands in no file.
 DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
     if (!lock.file || (own && !is_entered(lock))) return;
     stop_listening(lock);
     empty_and_remove(lock.file, wide_path(lock.path.c_str()).get());
     end_listener(lock);
-    lock.owner.store(0);
 }
 
 // In the launcher of a daemon that is ready: the daemon has a handle of its own by then.
@@ -5235,7 +5284,6 @@ DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept {
     stop_listening(lock);
     lock.file.close();
     end_listener(lock);
-    lock.owner.store(0);
 }
 
 // A program that is the daemon to be may ask its own PID file before its start: the lock on it is
@@ -5265,17 +5313,10 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
         ::SetLastError(cause);
         return refused(fault, "cannot read %p", path);
     }
-    BY_HANDLE_FILE_INFORMATION info;
-    const char* const why = distrust(file, info);
-    if (why) return fail(fault, errc::untrusted_pid_file, "cannot read %p: %s", path, why);
-    char text[4096];
-    DWORD size = 0;
-    if (!::ReadFile(raw(file), text, sizeof text, &size, nullptr))
-        return refused(fault, "cannot read %p", path);
-    read_content(view, text, size);
-    view.exists = true;
-    view.device = info.dwVolumeSerialNumber;
-    view.inode = index_of(info);
+    const char* why = nullptr;
+    if (!read_view(file, view, why))
+        return why ? fail(fault, errc::untrusted_pid_file, "cannot read %p: %s", path, why)
+                   : refused(fault, "cannot read %p", path);
     view.is_remote = view.proves = is_remote(file);
     view.owner = view.is_remote ? -1 : 0;
     return true;
@@ -5287,39 +5328,28 @@ DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, 
                                      Fault&) noexcept {
     const Wide name = wide_path(path);
     Handle file = open_existing(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ);
-    BY_HANDLE_FILE_INFORMATION info;
-    char text[64];
-    DWORD size = 0;
     PidFileView now;
-    if (!file || distrust(file, info) || info.dwVolumeSerialNumber != seen.device ||
-        index_of(info) != seen.inode || !::ReadFile(raw(file), text, sizeof text, &size, nullptr))
-        return true;
-    read_content(now, text, size);
-    if (is_left_by(now, pid)) empty_and_remove(file, name.get());
+    const char* why = nullptr;
+    if (file && read_view(file, now, why) && now.device == seen.device && now.inode == seen.inode &&
+        is_left_by(now, pid))
+        empty_and_remove(file, name.get());
     return true;
 }
 
-// ---- Facts about processes ----
+// ---- Processes ----
 
 DAEMONIZE_LOCAL unsigned long long as_number(const FILETIME& time) noexcept {
     return static_cast<unsigned long long>(time.dwHighDateTime) << 32 | time.dwLowDateTime;
 }
 
-// False: not to be found.
-DAEMONIZE_LOCAL bool find_entry(long pid, PROCESSENTRY32W& entry) noexcept {
+// In the system's list, which alone tells of parents; false: not there.
+DAEMONIZE_LOCAL bool find_entry(DWORD pid, PROCESSENTRY32W& entry) noexcept {
     const Handle snapshot = owned(::CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0));
     std::memset(&entry, 0, sizeof entry);
     entry.dwSize = sizeof entry;
     BOOL more = snapshot && ::Process32FirstW(raw(snapshot), &entry);
-    while (more && static_cast<long>(entry.th32ProcessID) != pid)
-        more = ::Process32NextW(raw(snapshot), &entry);
+    while (more && entry.th32ProcessID != pid) more = ::Process32NextW(raw(snapshot), &entry);
     return more != FALSE;
-}
-
-// The parent's number, which is never updated: it may be gone, and the number another's.
-DAEMONIZE_LOCAL long parent_of(long pid) noexcept {
-    PROCESSENTRY32W entry;
-    return find_entry(pid, entry) ? static_cast<long>(entry.th32ParentProcessID) : 0;
 }
 
 // A process that has ended but is still named by a PID file is not gone: its daemon has its handle,
@@ -5340,16 +5370,34 @@ DAEMONIZE_LOCAL bool open_process(long pid, Process& process) noexcept {
     return true;
 }
 
-// The daughter's parent, if that is alive and was there before her: her number in the file proves
-// that she is meant, her handle that she is still the same.
-DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept {
-    const long parent = parent_of(named.pid);
-    return parent > 0 && open_process(parent, daemon) && !has_ended(raw(daemon.handle)) &&
-           (daemon.born == 0 || named.born == 0 || daemon.born <= named.born);
+// The system never updates the number of a parent: that may be gone, and its number somebody
+// else's, who is younger than the child then.
+DAEMONIZE_LOCAL bool open_parent(const Process& child, Process& parent) noexcept {
+    PROCESSENTRY32W entry;
+    return find_entry(static_cast<DWORD>(child.pid), entry) && entry.th32ParentProcessID != 0 &&
+           open_process(static_cast<long>(entry.th32ParentProcessID), parent) &&
+           (parent.born == 0 || child.born == 0 || parent.born <= child.born);
 }
 
-DAEMONIZE_LOCAL bool may_signal(const Process&, const PidFileView&, Fault&) noexcept {
-    return true;  // the system asks for the right to end the process
+// The daughter's parent, while that lives: her number in the file proves that she is meant, her
+// handle that she is still the same.
+DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept {
+    return open_parent(named, daemon) && !has_ended(raw(daemon.handle));
+}
+
+DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
+    Process child, parent;
+    if (!open_process(self(), child)) return false;
+    for (int depth = 0; depth < 100 && open_parent(child, parent); ++depth) {
+        if (parent.pid == pid) return true;
+        child = std::move(parent);
+    }
+    return false;
+}
+
+// The system itself asks for the right to end the process.
+DAEMONIZE_LOCAL bool may_signal(Process&, const PidFileView&, Fault&) noexcept {
+    return true;
 }
 
 // The exit code tells whose signal it was: of two that end the same daughter one is lost, and is
@@ -5357,7 +5405,7 @@ DAEMONIZE_LOCAL bool may_signal(const Process&, const PidFileView&, Fault&) noex
 // refused also while another's signal is ending her: then her end comes a moment later.
 DAEMONIZE_LOCAL Sent send_signal(const Process& named, int signum) noexcept {
     const HANDLE process = raw(named.handle);
-    if (process && has_ended(process)) return Sent::lost;
+    if (has_ended(process)) return Sent::lost;
     if (!process || !::TerminateProcess(process, static_cast<UINT>(signum))) {
         const DWORD cause = process ? ::GetLastError() : ERROR_ACCESS_DENIED;
         if (process && ::WaitForSingleObject(process, 100) == WAIT_OBJECT_0) return Sent::lost;
@@ -5384,7 +5432,7 @@ DAEMONIZE_LOCAL bool end_process(const Process& process) noexcept {
 
 // Another user's process can only be asked for, again and again.
 DAEMONIZE_LOCAL bool await_end(const Process& process, const Deadline& deadline) noexcept {
-    for (;;) {
+    for (;; ::Sleep(process.handle ? 0 : 20)) {
         const bool late = deadline.over();
         Process now;
         if (process.handle
@@ -5392,31 +5440,17 @@ DAEMONIZE_LOCAL bool await_end(const Process& process, const Deadline& deadline)
                 : !open_process(process.pid, now))
             return true;
         if (late) return false;
-        if (!process.handle) ::Sleep(20);
     }
 }
 
+// Both times count 100 ns.
 DAEMONIZE_LOCAL Duration age(const Process& process) noexcept {
     FILETIME time;
     ::GetSystemTimeAsFileTime(&time);
-    const unsigned long long now = as_number(time), unit = 10000;  // of 100 ns in a millisecond
+    const unsigned long long now = as_number(time), unit = 10000;
     if (process.born == 0) return Duration(0);
     return Duration(
         now < process.born + unit ? 1 : static_cast<long long>((now - process.born) / unit));
-}
-
-// A parent's number that was used again since belongs to somebody younger.
-DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
-    Process child, parent;
-    long number = self();
-    if (!open_process(number, child)) return false;
-    for (int depth = 0; depth < 100; ++depth) {
-        number = parent_of(number);
-        if (number <= 0 || !open_process(number, parent) || parent.born > child.born) return false;
-        if (number == pid) return true;
-        child = std::move(parent);
-    }
-    return false;
 }
 
 // ---- Signals ----
@@ -5434,13 +5468,6 @@ static struct CapturedSignal {
 static SRWLOCK signals_guard = SRWLOCK_INIT;
 static std::atomic<bool> signals_held(false);  // in a start: counted until it is said what they do
 static Handle wake;
-
-struct SignalsLocked {
-    SignalsLocked() noexcept { ::AcquireSRWLockExclusive(&signals_guard); }
-    ~SignalsLocked() { ::ReleaseSRWLockExclusive(&signals_guard); }
-    SignalsLocked(const SignalsLocked&) = delete;
-    SignalsLocked& operator=(const SignalsLocked&) = delete;
-};
 
 // 0 and 1 are what a process ends with by itself: they cannot be told from an order to end.
 DAEMONIZE_LOCAL bool is_sendable(int signum) noexcept { return signum >= 2 && signum < signal_end; }
@@ -5470,15 +5497,12 @@ DAEMONIZE_LOCAL void tell_end(int status) noexcept;
     for (;;) ::Sleep(INFINITE);
 }
 
-// The listener may be in the middle of a rewrite: after `closed` it writes no more.
+// The listener is not waited for: it may be the thread that runs this, or in the middle of a
+// handler.
 [[noreturn]] DAEMONIZE_LOCAL void terminate_by(int signum) noexcept {
     PidLock* const lock = terminable.load();
     if (lock && is_entered(*lock)) {
-        if (lock->listener) {
-            ::AcquireSRWLockExclusive(&lock->listener->writing);
-            lock->listener->closed = true;
-            ::ReleaseSRWLockExclusive(&lock->listener->writing);
-        }
+        close_to_listener(*lock);
         empty_and_remove(lock->file, wide_path(lock->path.c_str()).get());
     }
     end_by(signum);
@@ -5502,7 +5526,7 @@ DAEMONIZE_LOCAL bool run_c_handler(int signum) noexcept {
 DAEMONIZE_LOCAL bool deliver(int signum) noexcept {
     Route wanted = Route::standard;
     if (signum != kill_signal) {
-        const SignalsLocked guard;
+        const Locked guard(signals_guard);
         wanted = signals_held.load() ? Route::count : signals[signum].now();
         if (wanted == Route::count) {
             ++signals[signum].count;
@@ -5534,29 +5558,29 @@ static BOOL WINAPI on_console_event(DWORD event) {
 }
 
 DAEMONIZE_LOCAL int pending_signals(int signum) noexcept {
-    const SignalsLocked guard;
+    const Locked guard(signals_guard);
     return signals[signum].count;
 }
 
 DAEMONIZE_LOCAL bool take_signal(int signum) noexcept {
-    const SignalsLocked guard;
+    const Locked guard(signals_guard);
     return signals[signum].count > 0 && signals[signum].count-- > 0;
 }
 
 DAEMONIZE_LOCAL bool has_captured(int signum, const void* owner) noexcept {
-    const SignalsLocked guard;
+    const Locked guard(signals_guard);
     return signals[signum].owner == owner;
 }
 
 DAEMONIZE_LOCAL bool is_any_pending() noexcept {
-    const SignalsLocked guard;
+    const Locked guard(signals_guard);
     for (const CapturedSignal& captured : signals)
         if (captured.owner && captured.count > 0) return true;
     return false;
 }
 
 DAEMONIZE_LOCAL bool is_routed(int signum, Route wanted) noexcept {
-    const SignalsLocked guard;
+    const Locked guard(signals_guard);
     return signals[signum].route == wanted;
 }
 
@@ -5573,45 +5597,48 @@ DAEMONIZE_LOCAL std::intptr_t wake_handle() noexcept { return wake.get(); }
 DAEMONIZE_LOCAL void ring_wake() noexcept { ::SetEvent(raw(wake)); }
 DAEMONIZE_LOCAL void drain_wake() noexcept { ::ResetEvent(raw(wake)); }
 
-// What was counted for signal_map before is still to be handled; anything else is not.
+// Another owner begins or ends: what was counted for signal_map is still to be handled, by the next
+// SignalHandler; what else was not waited for is dropped.
+DAEMONIZE_LOCAL void set_owner(CapturedSignal& captured, const void* owner) noexcept {
+    if (captured.below != Route::count) captured.count = 0;
+    captured.owner = owner;
+}
+
 DAEMONIZE_LOCAL bool capture(int signum, const void* owner, Fault& fault) noexcept {
-    const SignalsLocked guard;
+    const Locked guard(signals_guard);
     CapturedSignal& captured = signals[signum];
     if (captured.owner && captured.owner != owner)
         return fail(fault, errc::invalid_option, "cannot handle %S: another SignalHandler has it",
                     signum);
-    if (captured.below != Route::count) captured.count = 0;
-    captured.owner = owner;
+    set_owner(captured, owner);
     return true;
+}
+
+DAEMONIZE_LOCAL void release(int signum, const void* owner) noexcept {
+    const Locked guard(signals_guard);
+    if (signals[signum].owner == owner) set_owner(signals[signum], nullptr);
 }
 
 // The console's events are taken with the first signal that is: a program that handles none keeps
 // the system's own way.
-DAEMONIZE_LOCAL bool route(int signum, Route wanted, Fault&) noexcept {
+DAEMONIZE_LOCAL void watch_console() noexcept {
     static const BOOL watched = ::SetConsoleCtrlHandler(on_console_event, TRUE);
     if (watched) pin_module();
-    const SignalsLocked guard;
-    (signals[signum].owner ? signals[signum].route : signals[signum].below) = wanted;
+}
+
+DAEMONIZE_LOCAL bool route(int signum, Route wanted, Fault&) noexcept {
+    watch_console();
+    const Locked guard(signals_guard);
+    signals[signum].route = wanted;
     return true;
 }
 
 // What the start or signal_map asks for: at once, or once no SignalHandler has the signal.
-DAEMONIZE_LOCAL bool route_below(int signum, Route wanted, Fault& fault) noexcept {
-    {
-        const SignalsLocked guard;
-        signals[signum].below = wanted;
-        if (signals[signum].owner) return true;
-    }
-    return route(signum, wanted, fault);
-}
-
-// signal_map's count is for the next SignalHandler; what else was not waited for is dropped.
-DAEMONIZE_LOCAL void release(int signum, const void* owner) noexcept {
-    const SignalsLocked guard;
-    CapturedSignal& captured = signals[signum];
-    if (captured.owner != owner) return;
-    captured.owner = nullptr;
-    if (captured.below != Route::count) captured.count = 0;
+DAEMONIZE_LOCAL bool route_below(int signum, Route wanted, Fault&) noexcept {
+    watch_console();
+    const Locked guard(signals_guard);
+    signals[signum].below = wanted;
+    return true;
 }
 
 // Until the wake is rung or `input` (-1: none) is signalled. `only_input`: the wake is rung for
@@ -5638,7 +5665,7 @@ DAEMONIZE_LOCAL bool terminal_is_gone() noexcept { return false; }  // a console
 DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcept {
     terminable.store(s.lock);
     for (const int signum : {SIGTERM, SIGINT, SIGBREAK})
-        if (!route_below(signum, Route::terminate, fault)) return false;
+        route_below(signum, Route::terminate, fault);
     return route_below(reload_signal, Route::ignore, fault);
 }
 
@@ -5646,14 +5673,12 @@ DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcep
 DAEMONIZE_LOCAL void let_signals_in(const Session&, SignalHold&) noexcept {
     signals_held.store(false);
     for (int signum = 1; signum < signal_end; ++signum) {
-        bool held = false;
+        int held = 0;
         {
-            const SignalsLocked guard;
-            CapturedSignal& captured = signals[signum];
-            held = captured.count > 0 && captured.now() != Route::count;
-            if (held) captured.count = 0;
+            const Locked guard(signals_guard);
+            if (signals[signum].now() != Route::count) std::swap(held, signals[signum].count);
         }
-        if (held) receive(signum);
+        if (held > 0) receive(signum);
     }
 }
 
@@ -5679,41 +5704,37 @@ static struct Service {
 // something is pending each report is a checkpoint.
 DAEMONIZE_LOCAL void set_service(DWORD state, int exit_code = 0) noexcept {
     if (!service.handle) return;
-    ::AcquireSRWLockExclusive(&service.guard);
-    if (service.state != SERVICE_STOPPED &&
-        (service.state != SERVICE_STOP_PENDING || state == SERVICE_STOPPED ||
-         state == SERVICE_STOP_PENDING)) {
-        const bool pending = state == SERVICE_START_PENDING || state == SERVICE_STOP_PENDING;
-        SERVICE_STATUS status;
-        std::memset(&status, 0, sizeof status);
-        service.state = state;
-        status.dwServiceType = SERVICE_WIN32_OWN_PROCESS;
-        status.dwCurrentState = state;
-        if (state != SERVICE_STOPPED)
-            status.dwControlsAccepted =
-                SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_SHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE;
-        if (exit_code != 0) status.dwWin32ExitCode = ERROR_SERVICE_SPECIFIC_ERROR;
-        status.dwServiceSpecificExitCode = static_cast<DWORD>(exit_code);
-        status.dwCheckPoint = pending ? ++service.checkpoint : 0;
-        status.dwWaitHint = pending ? 10000 : 0;
-        service.set_status(service.handle, &status);
-    }
-    ::ReleaseSRWLockExclusive(&service.guard);
+    const Locked guard(service.guard);
+    const bool stopping = state == SERVICE_STOPPED || state == SERVICE_STOP_PENDING;
+    if (service.state == SERVICE_STOPPED || (service.state == SERVICE_STOP_PENDING && !stopping))
+        return;
+    const bool pending = state == SERVICE_START_PENDING || state == SERVICE_STOP_PENDING;
+    SERVICE_STATUS status;
+    std::memset(&status, 0, sizeof status);
+    service.state = state;
+    status.dwServiceType = SERVICE_WIN32_OWN_PROCESS;
+    status.dwCurrentState = state;
+    if (state != SERVICE_STOPPED)
+        status.dwControlsAccepted =
+            SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_SHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE;
+    if (exit_code != 0) status.dwWin32ExitCode = ERROR_SERVICE_SPECIFIC_ERROR;
+    status.dwServiceSpecificExitCode = static_cast<DWORD>(exit_code);
+    status.dwCheckPoint = pending ? ++service.checkpoint : 0;
+    status.dwWaitHint = pending ? 10000 : 0;
+    service.set_status(service.handle, &status);
 }
 
+// In a thread of the manager's.
 static DWORD WINAPI on_service_control(DWORD control, DWORD, LPVOID, LPVOID) {
-    switch (control) {
-        case SERVICE_CONTROL_STOP:
-        case SERVICE_CONTROL_SHUTDOWN:
-            set_service(SERVICE_STOP_PENDING);
-            receive(SIGTERM);
-            return NO_ERROR;
-        case SERVICE_CONTROL_PARAMCHANGE:
-            receive(reload_signal);
-            return NO_ERROR;
-        default:
-            return control == SERVICE_CONTROL_INTERROGATE ? NO_ERROR : ERROR_CALL_NOT_IMPLEMENTED;
+    if (control == SERVICE_CONTROL_STOP || control == SERVICE_CONTROL_SHUTDOWN) {
+        set_service(SERVICE_STOP_PENDING);
+        receive(SIGTERM);
+    } else if (control == SERVICE_CONTROL_PARAMCHANGE) {
+        receive(reload_signal);
+    } else if (control != SERVICE_CONTROL_INTERROGATE) {
+        return ERROR_CALL_NOT_IMPLEMENTED;
     }
+    return NO_ERROR;
 }
 
 // The manager's thread for this service; main() goes on in its own.
@@ -5747,9 +5768,10 @@ bool find_function(HMODULE library, const char* name, F& function) noexcept {
 // Only a child of services.exe joins: elsewhere the dispatcher would take a while to find out that
 // there is no manager, and `run` in a console is not to wait.
 DAEMONIZE_LOCAL void join_services() noexcept {
-    PROCESSENTRY32W parent;
-    if (service.joined || !find_entry(parent_of(self()), parent) ||
-        !same_name(parent.szExeFile, std::wcslen(parent.szExeFile), L"services.exe"))
+    PROCESSENTRY32W entry;
+    if (service.joined || !find_entry(::GetCurrentProcessId(), entry) ||
+        !find_entry(entry.th32ParentProcessID, entry) ||
+        !same_name(entry.szExeFile, std::wcslen(entry.szExeFile), L"services.exe"))
         return;
     const HMODULE library = ::LoadLibraryW(L"advapi32.dll");
     if (!find_function(library, "StartServiceCtrlDispatcherW", service.dispatch) ||
@@ -5758,12 +5780,7 @@ DAEMONIZE_LOCAL void join_services() noexcept {
         return;
     service.joined = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
     service.ended = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
-    pin_module();
-    const std::uintptr_t thread =
-        ::_beginthreadex(nullptr, 0, dispatch_service, nullptr, 0, nullptr);
-    if (thread == 0) return;
-    ::WaitForSingleObject(service.joined, 30000);
-    ::CloseHandle(reinterpret_cast<HANDLE>(thread));
+    if (start_thread(dispatch_service, nullptr)) ::WaitForSingleObject(service.joined, 30000);
 }
 
 enum class Moment { ready, stopping, reloading, reloaded, alive, launched };
@@ -5779,14 +5796,21 @@ DAEMONIZE_LOCAL void tell_end(int status) noexcept {
     if (service.ended) ::SetEvent(service.ended);
 }
 
-DAEMONIZE_LOCAL bool tell_manager(const char*) noexcept { return false; }
-DAEMONIZE_LOCAL int manager_error() noexcept { return 0; }
-DAEMONIZE_LOCAL Duration manager_watchdog() noexcept { return no_limit; }
-
 [[noreturn]] DAEMONIZE_LOCAL void leave(int status) noexcept {
     tell_end(status);
     ::_exit(status);
 }
+
+// ---- What the core asks of a system and Windows has nothing to do for ----
+// A manager that takes messages; users and groups; files that are opened before the daemon is born
+// (the daemon is no copy of its launcher, and opens its own) or made for a user it becomes.
+
+DAEMONIZE_LOCAL bool tell_manager(const char*) noexcept { return false; }
+DAEMONIZE_LOCAL int manager_error() noexcept { return 0; }
+DAEMONIZE_LOCAL Duration manager_watchdog() noexcept { return no_limit; }
+DAEMONIZE_LOCAL bool resolve_accounts(Session&, Fault&) noexcept { return true; }
+DAEMONIZE_LOCAL bool open_streams(Session&, Fault&) noexcept { return true; }
+DAEMONIZE_LOCAL bool make_moved_logs(Session&, Fault&) noexcept { return true; }
 
 // ---- Before the start ----
 
@@ -5814,8 +5838,6 @@ DAEMONIZE_LOCAL const char* unsupported_option(const DaemonOptions& o) noexcept 
     return nullptr;
 }
 
-DAEMONIZE_LOCAL bool resolve_accounts(Session&, Fault&) noexcept { return true; }
-
 DAEMONIZE_LOCAL Evidence evidence() noexcept {
     Evidence seen;
     seen.pid = self();
@@ -5834,12 +5856,11 @@ DAEMONIZE_LOCAL bool resolve(Session& s, Fault& fault) noexcept {
     if (!s.channel) return true;
     const std::size_t size = static_cast<std::size_t>(birth.page->payload_size);
     const Handle section = owned(fetch(birth.page->payload));
-    const void* const payload =
-        section ? ::MapViewOfFile(raw(section), FILE_MAP_READ, 0, 0, size) : nullptr;
-    s.context->payload.assign(payload ? static_cast<const char*>(payload) : "", payload ? size : 0);
-    if (payload) ::UnmapViewOfFile(payload);
+    void* const payload = map_section(raw(section), FILE_MAP_READ, size);
+    s.context->payload.assign(payload ? static_cast<char*>(payload) : "", payload ? size : 0);
+    ::UnmapViewOfFile(payload);
     s.decision.why = birth.page->why;
-    s.in_job = birth.page->in_job != 0;
+    s.in_job = birth.page->in_job;
     return true;
 }
 
@@ -5870,7 +5891,7 @@ DAEMONIZE_LOCAL bool make_absolute(const char* path, Str& out, Fault& fault) noe
     if (!widen(path, name))
         return fail(fault, -ERROR_NO_UNICODE_TRANSLATION, "cannot use path %p: it is not UTF-8",
                     path);
-    const Wide full = grown([&name](wchar_t* to, DWORD size) {
+    const Wide full = filled([&name](wchar_t* to, DWORD size) {
         return ::GetFullPathNameW(name.get(), size, to, nullptr);
     });
     if (full.size() == 0) return refused(fault, "cannot make absolute %p", path);
@@ -5890,38 +5911,41 @@ DAEMONIZE_LOCAL bool is_file_name(const char* name) noexcept {
     return true;
 }
 
+DAEMONIZE_LOCAL bool make_directory(const char* path, Fault& fault) noexcept {
+    return ::CreateDirectoryW(wide_path(path).get(), nullptr) ||
+           ::GetLastError() == ERROR_ALREADY_EXISTS ||
+           refused(fault, "cannot make directory %p", path);
+}
+
 // The user's own by its access list; what other users can write to (%ProgramData%) is not for PID
 // files: through one others could be stopped.
 DAEMONIZE_LOCAL bool state_directory(const char* program, Str& out, Fault& fault) noexcept {
-    const Wide directory = variable(L"LOCALAPPDATA");
+    const Wide directory = filled([](wchar_t* to, DWORD size) {
+        return ::GetEnvironmentVariableW(L"LOCALAPPDATA", to, size);
+    });
     if (!is_file_name(program)) return invalid(fault, "program", "not a file name: %q", program);
     if (directory.size() == 0)
         return fail(fault, -ERROR_PATH_NOT_FOUND,
                     "cannot find the directory of this user: LOCALAPPDATA is not set");
     narrow(directory.get(), out);
-    return ::CreateDirectoryW(directory.get(), nullptr) ||
-           ::GetLastError() == ERROR_ALREADY_EXISTS ||
-           refused(fault, "cannot make directory %p", out.c_str());
+    return make_directory(out.c_str(), fault);
 }
 
+// The last part only; a drive is there or is not.
 DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
     Str path;
     path.set(s.pidfile.c_str());
     char* const slash = const_cast<char*>(std::strrchr(path.c_str(), '\\'));
     if (!slash || slash[-1] == ':') return true;
     *slash = '\0';
-    return ::CreateDirectoryW(wide_path(path.c_str()).get(), nullptr) ||
-           ::GetLastError() == ERROR_ALREADY_EXISTS ||
-           refused(fault, "cannot make directory %p", path.c_str());
+    return make_directory(path.c_str(), fault);
 }
 
 // A directory that is some process's own cannot be removed: not one of the user's.
 DAEMONIZE_LOCAL const char* root_directory() noexcept {
     static Str root;
-    narrow(grown([](wchar_t* out, DWORD size) {
-               return ::GetSystemWindowsDirectoryW(out, size);
-           }).get(),
-           root);
+    const auto get = [](wchar_t* to, DWORD size) { return ::GetSystemWindowsDirectoryW(to, size); };
+    narrow(filled(get).get(), root);
     return root.c_str();
 }
 
@@ -5930,15 +5954,15 @@ DAEMONIZE_LOCAL const char* root_directory() noexcept {
 // The C runtime's descriptor and the system's standard handle: printf() looks at the one,
 // WriteFile(GetStdHandle()) and children at the other.
 DAEMONIZE_LOCAL bool put_stream(const Handle& file, int which, Fault& fault) noexcept {
+    const HANDLE here = ::GetCurrentProcess();
     HANDLE copy = nullptr;
-    ::DuplicateHandle(::GetCurrentProcess(), raw(file), ::GetCurrentProcess(), &copy, 0, FALSE,
-                      DUPLICATE_SAME_ACCESS);
+    ::DuplicateHandle(here, raw(file), here, &copy, 0, FALSE, DUPLICATE_SAME_ACCESS);
     Handle keeper = owned(copy);
     const int fd = keeper ? ::_open_osfhandle(keeper.get(), _O_BINARY) : -1;
     if (fd != -1) keeper.release();  // the descriptor's from here on
     const bool done =
         fd != -1 && ::_dup2(fd, which) == 0 &&
-        ::SetStdHandle(standard_handle(which), reinterpret_cast<HANDLE>(::_get_osfhandle(which)));
+        ::SetStdHandle(standard_number(which), reinterpret_cast<HANDLE>(::_get_osfhandle(which)));
     if (fd != -1) ::_close(fd);
     if (!done) ::SetLastError(ERROR_TOO_MANY_OPEN_FILES);
     return done || refused(fault, "cannot set up descriptor %d", which);
@@ -5948,15 +5972,12 @@ DAEMONIZE_LOCAL bool put_stream(const Handle& file, int which, Fault& fault) noe
 // can be renamed while it is open.
 DAEMONIZE_LOCAL bool open_log(const char* path, int which, bool truncates, Handle& out,
                               Fault& fault) noexcept {
-    const Wide name = wide_path(path);
-    if (truncates && which != 0 &&
-        !owned(::CreateFileW(name.get(), GENERIC_WRITE, share_all, nullptr, CREATE_ALWAYS,
-                             FILE_ATTRIBUTE_NORMAL, nullptr)))
+    const Wide full = wide_path(path);
+    const wchar_t* const name = full.get();
+    if (truncates && which != 0 && !open_or_make(name, GENERIC_WRITE, share_all, CREATE_ALWAYS))
         return refused(fault, "cannot empty %p", path);
-    const DWORD access = which == 0 ? GENERIC_READ : FILE_APPEND_DATA | SYNCHRONIZE;
-    out = owned(::CreateFileW(name.get(), access, share_all, nullptr,
-                              which == 0 ? OPEN_EXISTING : OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL,
-                              nullptr));
+    out = which == 0 ? open_or_make(name, GENERIC_READ, share_all, OPEN_EXISTING)
+                     : open_or_make(name, FILE_APPEND_DATA | SYNCHRONIZE, share_all, OPEN_ALWAYS);
     return out || refused(fault, "cannot open %p", path);
 }
 
@@ -5964,11 +5985,6 @@ DAEMONIZE_LOCAL bool open_target(Session& s, int which, Fault& fault) noexcept {
     Target& target = s.targets[which];
     return open_log(target.path.c_str(), which, target.truncates, target.file, fault);
 }
-
-// The daemon opens its own: it is no copy of this process. And no rights are dropped that a log
-// which was moved away would need.
-DAEMONIZE_LOCAL bool open_streams(Session&, Fault&) noexcept { return true; }
-DAEMONIZE_LOCAL bool make_moved_logs(Session&, Fault&) noexcept { return true; }
 
 DAEMONIZE_LOCAL bool reopen(const Session& s, int which, Fault& fault) noexcept {
     Handle file;
@@ -6007,42 +6023,26 @@ struct Launch {
     Handle words, mouth;  // of the daemon: both ends of a pipe, where the launcher is on a console
     Child daemon;
     Page* page = nullptr;
-    ~Launch() {
-        if (page) ::UnmapViewOfFile(page);
-    }
+    ~Launch() { ::UnmapViewOfFile(page); }
 };
 
-// Not secret: whoever can read the page can write it into an environment. It tells one start from
-// another, so that a stale switch fits none; neighbours in time look nothing alike.
-DAEMONIZE_LOCAL std::uint64_t make_nonce() noexcept {
-    LARGE_INTEGER count;
-    ::QueryPerformanceCounter(&count);
-    FILETIME time;
-    ::GetSystemTimeAsFileTime(&time);
-    std::uint64_t x = static_cast<std::uint64_t>(count.QuadPart) ^ as_number(time) << 20 ^
-                      static_cast<std::uint64_t>(self()) << 32;
-    for (int round = 0; round < 3; ++round) x = (x ^ x >> 31) * 0x9e3779b97f4a7c15ULL;
-    return x | 1;
-}
-
-DAEMONIZE_LOCAL Handle make_section(std::uint64_t size) noexcept {
-    return owned(::CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE,
-                                      static_cast<DWORD>(size >> 32), static_cast<DWORD>(size),
-                                      nullptr));
+// A section of this size, and a view of it to write to; nullptr: there is none.
+DAEMONIZE_LOCAL void* make_section(std::uint64_t size, Handle& section) noexcept {
+    section = owned(::CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE,
+                                         static_cast<DWORD>(size >> 32), static_cast<DWORD>(size),
+                                         nullptr));
+    return map_section(raw(section), FILE_MAP_READ | FILE_MAP_WRITE, size);
 }
 
 // Never in a file, and not in the environment: it may be a secret.
 DAEMONIZE_LOCAL bool copy_payload(Launch& launch, const std::string& payload) noexcept {
     if (payload.empty()) return true;
-    launch.payload = make_section(payload.size());
-    void* const view =
-        launch.payload ? ::MapViewOfFile(raw(launch.payload), FILE_MAP_WRITE, 0, 0, payload.size())
-                       : nullptr;
+    void* const view = make_section(payload.size(), launch.payload);
     if (!view) return false;
     std::memcpy(view, payload.data(), payload.size());
     ::UnmapViewOfFile(view);
     launch.page->payload_size = payload.size();
-    launch.page->payload = as_number(raw(launch.payload));
+    launch.page->payload = raw(launch.payload);
     return true;
 }
 
@@ -6050,32 +6050,34 @@ DAEMONIZE_LOCAL bool copy_payload(Launch& launch, const std::string& payload) no
 // the daemon says until its ready(): a pipe brings it.
 DAEMONIZE_LOCAL void show_streams(Launch& launch) noexcept {
     for (int which = 0; which < 3; ++which) {
-        const HANDLE stream = ::GetStdHandle(standard_handle(which));
+        const HANDLE stream = standard(which);
         const DWORD type = stream ? ::GetFileType(stream) : FILE_TYPE_UNKNOWN;
-        if (type == FILE_TYPE_DISK || type == FILE_TYPE_PIPE)
-            launch.page->streams[which] = as_number(stream);
+        if (type == FILE_TYPE_DISK || type == FILE_TYPE_PIPE) launch.page->streams[which] = stream;
     }
     HANDLE words = nullptr, mouth = nullptr;
     if (!is_terminal(2) || !::CreatePipe(&words, &mouth, nullptr, 65536)) return;
     launch.words = owned(words);
     launch.mouth = owned(mouth);
-    launch.page->streams[2] = as_number(mouth);
+    launch.page->streams[2] = mouth;
 }
 
+// The nonce tells one start from another, so that a stale switch fits none. It is no secret: whoever
+// can read the page can write it into an environment.
 DAEMONIZE_LOCAL bool write_page(const Session& s, Launch& launch) noexcept {
-    launch.section = make_section(sizeof(Page));
-    launch.page = map_page(raw(launch.section), FILE_MAP_READ | FILE_MAP_WRITE);
+    launch.page = static_cast<Page*>(make_section(sizeof(Page), launch.section));
     launch.told = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
     if (!launch.page || !launch.told) return false;
     Page& page = *launch.page;
     std::memcpy(page.magic, page_magic, sizeof page_magic);
     std::snprintf(page.path, sizeof page.path, "%s", s.pidfile.c_str());
     std::snprintf(page.why, sizeof page.why, "%s", s.decision.why);
-    page.nonce = make_nonce();
+    LARGE_INTEGER count;
+    ::QueryPerformanceCounter(&count);
+    page.nonce = (static_cast<std::uint64_t>(count.QuadPart) * 0x9e3779b97f4a7c15ULL) | 1;
     page.launcher = ::GetCurrentProcessId();
-    page.page = as_number(raw(launch.section));
-    page.told = as_number(raw(launch.told));
-    page.lock = as_number(raw(s.lock->file));
+    page.page = raw(launch.section);
+    page.told = raw(launch.told);
+    page.lock = raw(s.lock->file);
     show_streams(launch);
     return copy_payload(launch, s.context->payload);
 }
@@ -6088,7 +6090,7 @@ DAEMONIZE_LOCAL void fill_environment(Wide& block, HANDLE shown, std::uint64_t n
     });
     char text[48];
     std::snprintf(text, sizeof text, "=%llx:%llx",
-                  static_cast<unsigned long long>(as_number(shown)),
+                  static_cast<unsigned long long>(reinterpret_cast<std::uintptr_t>(shown)),
                   static_cast<unsigned long long>(nonce));
     block.add(switch_name).add(wide(text).get()).more(2);
 }
@@ -6097,7 +6099,7 @@ DAEMONIZE_LOCAL void fill_environment(Wide& block, HANDLE shown, std::uint64_t n
 // quote; there they are doubled, and so are those before the closing one.
 DAEMONIZE_LOCAL void add_argument(Wide& line, const wchar_t* text) noexcept {
     const bool plain = *text && text[std::wcscspn(text, L" \t\n\v\"")] == L'\0';
-    line.add(L" ").add(plain ? L"" : L"\"");
+    line.add(plain ? L" " : L" \"");
     std::size_t backslashes = 0;
     for (; *text; ++text) {
         if (*text == L'"')
@@ -6126,36 +6128,33 @@ DAEMONIZE_LOCAL bool is_in_job(HANDLE process) noexcept {
 
 // Out of the caller's job, if that lets go, and into the launcher's. Jobs nest: where an inner one
 // lets go an outer one may not, and only the new process tells. So, of a launcher in a job, it is
-// asked before it is put into ours; of any other it is born there.
+// asked before it is put into ours; of any other it is born there. (Windows 7 does not nest: there
+// the daemon of such a launcher is in none of ours, and outlives it if that is killed.)
 DAEMONIZE_LOCAL bool create_daemon(Birthplace& place, HANDLE job, Child& child,
                                    bool& stays) noexcept {
     const bool asks = is_in_job(::GetCurrentProcess());
     place.flags = CREATE_NO_WINDOW | CREATE_BREAKAWAY_FROM_JOB;
     place.job = asks ? nullptr : job;
-    place.needs_job = false;
     bool made = create_suspended(place, child);
     if (!made && place.directory && ::GetLastError() == ERROR_DIRECTORY) {
         place.directory = nullptr;  // where the launcher was started is gone: where it is now
         made = create_suspended(place, child);
     }
-    const DWORD cause = ::GetLastError();
+    stays = made ? asks && is_in_job(raw(child.process)) : ::GetLastError() == ERROR_ACCESS_DENIED;
     place.job = job;
-    stays = made ? asks && is_in_job(raw(child.process)) : cause == ERROR_ACCESS_DENIED;
-    if (made) return !asks || put_in_job(place, raw(child.process));
+    if (made && asks && job) ::AssignProcessToJobObject(job, raw(child.process));
     place.flags = CREATE_NO_WINDOW;
-    return stays && create_suspended(place, child);
+    return made || (stays && create_suspended(place, child));
 }
 
 // The daemon may fetch from this process, and see whether it lives; no more.
 DAEMONIZE_LOCAL bool hand_over(Page& page, const Child& child) noexcept {
-    HANDLE there = nullptr;
+    const HANDLE here = ::GetCurrentProcess();
     const DWORD access = PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE;
-    if (!::DuplicateHandle(::GetCurrentProcess(), ::GetCurrentProcess(), raw(child.process), &there,
-                           access, FALSE, 0))
-        return false;
     page.daemon = child.pid;
-    page.launcher_process = as_number(there);
-    return ::ResumeThread(raw(child.thread)) != static_cast<DWORD>(-1);
+    return ::DuplicateHandle(here, here, raw(child.process), &page.launcher_process, access, FALSE,
+                             0) &&
+           ::ResumeThread(raw(child.thread)) != static_cast<DWORD>(-1);
 }
 
 // The program once more. False: nothing of it is left. One NUL for each stream: a C runtime that
@@ -6164,10 +6163,10 @@ DAEMONIZE_LOCAL bool relaunch(Session& s, Launch& launch, Fault& fault) noexcept
     Birthplace place;
     Wide environment;
     Str program;
+    const HANDLE here = ::GetCurrentProcess();
     const Handle nulls[3] = {inheritable_null(), inheritable_null(), inheritable_null()};
     HANDLE shown = nullptr;
-    ::DuplicateHandle(::GetCurrentProcess(), raw(launch.section), ::GetCurrentProcess(), &shown,
-                      SECTION_MAP_READ, TRUE, 0);
+    ::DuplicateHandle(here, raw(launch.section), here, &shown, SECTION_MAP_READ, TRUE, 0);
     const Handle closes = owned(shown);
     fill_environment(environment, shown, launch.page->nonce);
     place.program = own_path();
@@ -6183,9 +6182,8 @@ DAEMONIZE_LOCAL bool relaunch(Session& s, Launch& launch, Fault& fault) noexcept
     const bool refuses = made && s.in_job && s.context->must_leave_job;
     if (made && !refuses && hand_over(*launch.page, launch.daemon)) return true;
     refused(fault, "cannot start again %p", program.c_str());
-    if (launch.daemon.process) ::TerminateProcess(raw(launch.daemon.process), 1);
-    return !refuses ? false
-                    : fail(fault, errc::unsupported,
+    ::TerminateProcess(raw(launch.daemon.process), 1);
+    return refuses && fail(fault, errc::unsupported,
                            "cannot use option must_leave_job: the caller's job does not let go");
 }
 
@@ -6196,7 +6194,7 @@ DAEMONIZE_LOCAL void pass_words(const Handle& words) noexcept {
     while (words && ::PeekNamedPipe(raw(words), nullptr, 0, nullptr, &waiting, nullptr) &&
            waiting > 0 && ::ReadFile(raw(words), text, sizeof text - 1, &size, nullptr)) {
         text[size] = '\0';
-        print_text(2, text);
+        write_text(standard(2), text);
     }
 }
 
@@ -6230,10 +6228,9 @@ DAEMONIZE_LOCAL bool judge_daemon(Session& s, const Launch& launch, Fault& fault
     const long pid = static_cast<long>(launch.daemon.pid);
     DWORD code = 0;
     s.exit_code = 1;
-    if (verdict == said_ready) {
-        if (!launch.job || limit_job(raw(launch.job), JOB_OBJECT_LIMIT_BREAKAWAY_OK)) return true;
-        return refused(fault, "cannot start %P: it could not leave its launcher's job", pid);
-    }
+    if (verdict == said_ready)
+        return !launch.job || limit_job(raw(launch.job), JOB_OBJECT_LIMIT_BREAKAWAY_OK) ||
+               refused(fault, "cannot start %P: it could not leave its launcher's job", pid);
     if (verdict == said_failed) {
         const Report report = page.report;
         if (!is_plausible(report))
@@ -6318,7 +6315,7 @@ DAEMONIZE_LOCAL bool tell_leader(Session& s, const Report& report, const char* t
                       ::InterlockedCompareExchange(&page.verdict, word, awaited) == awaited &&
                       ::SetEvent(raw(s.channel));
     s.channel.close();
-    ::InterlockedExchange(&birth.answered, 1);
+    birth.answered = true;
     return told;
 }
 
@@ -6348,8 +6345,7 @@ DAEMONIZE_LOCAL bool move_in(Session& s, Fault& fault) noexcept {
 #endif
     }
     if (!s.decision.detach) return true;
-    std::fflush(stdout);
-    std::fflush(stderr);
+    flush_streams(false);
     s.null_device = inheritable_null();
     if (!s.null_device) return refused(fault, "cannot open 'NUL'");
     for (int which = 0; which < 3; ++which)
@@ -6390,63 +6386,46 @@ DAEMONIZE_LOCAL void explain_system(const Session& s, std::string& out) {
 // before a quote are one, an odd one makes text of it; two quotes inside quotes are one, as text.
 // Of the program's name a quote is a quote.
 DAEMONIZE_LOCAL bool next_word(const wchar_t*& at, Wide& word, bool is_program) noexcept {
-    const auto is_blank = [](wchar_t c) { return c == L' ' || c == L'\t'; };
     word.cut(0);
-    while (!is_program && is_blank(*at)) ++at;
+    if (!is_program) at += std::wcsspn(at, L" \t");
     if (*at == L'\0' && !is_program) return false;
-    for (bool quoted = false; *at != L'\0' && (quoted || !is_blank(*at));) {
-        std::size_t backslashes = 0;
-        while (!is_program && at[backslashes] == L'\\') ++backslashes;
-        if (at[backslashes] != L'"') {  // a character, after as many backslashes as there are
-            word.add(at, backslashes > 0 ? backslashes : 1);
-            at += backslashes > 0 ? backslashes : 1;
-            continue;
-        }
-        word.add(at, backslashes / 2);
-        at += backslashes + 1;
+    for (bool quoted = false; *at && (quoted || (*at != L' ' && *at != L'\t'));) {
+        const std::size_t backslashes = is_program ? 0 : std::wcsspn(at, L"\\");
+        const bool quote = at[backslashes] == L'"', is_text = backslashes % 2 != 0;
+        const std::size_t meant = quote ? backslashes / 2 : backslashes > 0 ? backslashes : 1;
+        word.add(at, meant);
+        at += quote ? backslashes + 1 : meant;
+        if (!quote) continue;
         const bool doubled = quoted && !is_program && *at == L'"';
-        if (backslashes % 2 == 1 || doubled) word.add(L"\"");
-        if (doubled && backslashes % 2 == 0)
+        if (is_text || doubled) word.add(L"\"");
+        if (is_text) continue;
+        if (doubled)
             ++at;
-        else if (backslashes % 2 == 0)
+        else
             quoted = !quoted;
     }
     return true;
 }
 
-// Whether `given` is what the C runtime made of `word` in the code page of the system, in which
-// what it cannot spell is a '?'.
-DAEMONIZE_LOCAL bool is_same_word(const Wide& word, const char* given) noexcept {
-    const int size = ::WideCharToMultiByte(CP_ACP, 0, word.get(), -1, nullptr, 0, nullptr, nullptr);
-    char* const spelled = static_cast<char*>(std::calloc(static_cast<std::size_t>(size) + 1, 1));
-    if (!spelled) std::abort();
-    ::WideCharToMultiByte(CP_ACP, 0, word.get(), -1, spelled, size, nullptr, nullptr);
-    const bool same = std::strcmp(spelled, given) == 0;
-    std::free(spelled);
-    return same;
-}
-
-// A word of main()'s in UTF-8. It is looked up in the command line, which loses nothing. One that
-// is not there (the program's own, a pattern that the C runtime expanded) is taken for UTF-8 where
-// it can be, else for the system's code page.
+// A word of main()'s in UTF-8. It is looked up in the command line, which loses nothing, and is the
+// same if the C runtime made this of it in the code page of the system. One that is not there (the
+// program's own, a pattern that the C runtime expanded) is taken for UTF-8 where it can be, else for
+// that code page.
 DAEMONIZE_LOCAL const char* word_at(const char* const* argv, int index, Str& room) noexcept {
     const wchar_t* at = ::GetCommandLineW();
     Wide word;
     bool there = next_word(at, word, true);
     for (int i = 0; i < index && there; ++i) there = next_word(at, word, false);
-    if (!there || !is_same_word(word, argv[index])) {
+    narrow(word.get(), room, CP_ACP);
+    if (!there || std::strcmp(room.c_str(), argv[index]) != 0) {
         if (widen(argv[index], word)) return argv[index];
-        const int size = ::MultiByteToWideChar(CP_ACP, 0, argv[index], -1, nullptr, 0);
-        word.cut(0);
-        ::MultiByteToWideChar(CP_ACP, 0, argv[index], -1, word.more(static_cast<std::size_t>(size)),
-                              size);
+        widen(argv[index], word, 0, CP_ACP);
     }
     narrow(word.get(), room);
     return room.c_str();
 }
 
 #endif  // DAEMONIZE_WINDOWS
-
 // >>core ------------------------------------------------------------------------------------------
 // The public face in terms of the rooms above. No system is named here.
 
@@ -6714,7 +6693,9 @@ DAEMONIZE_LOCAL bool require_holder(const char* step, const char* path, Holder& 
     if (!holder.view.trusted)
         return fail(fault, errc::untrusted_pid_file, "%s %p: others could have written it", step,
                     path);
-    return may_signal(holder.named, holder.view, fault);
+    if (!may_signal(holder.named, holder.view, fault)) return false;
+    holder.daemon.sender = holder.named.sender;
+    return true;
 }
 
 DAEMONIZE_LOCAL bool has_zero_byte(const std::string& text) noexcept {
@@ -7071,6 +7052,8 @@ DAEMONIZE_LOCAL void close_targets(Session& s) noexcept {
     bool told = false;
     Str shown;
     set_shown(shown, text, std::strlen(text));
+    SignalHold hold;  // a log that nobody reads (SIGPIPE) must not take the word from the leader
+    hold.take();
     flush(s);
     if (s.channel) {
         append_line(s.targets[2].file, s.program.c_str(), shown.c_str());
@@ -8019,6 +8002,7 @@ DAEMONIZE_SMALL DaemonContext::DaemonContext() : session_(new detail::Session) {
 
 DAEMONIZE_SMALL DaemonContext::DaemonContext(DaemonContext&& other) noexcept
     : DaemonOptions(std::move(other)), session_(other.session_) {
+    if (session_->context) session_->context = this;
     other.session_ = new detail::Session;
 }
 
@@ -8074,7 +8058,7 @@ DAEMONIZE_SMALL void DaemonContext::ready() noexcept {
     renew_lock(*s.lock, true);
     s.starting = false;
     if (s.role == Role::foreground) {
-        if (tell_moment(Moment::ready) || manager_error() == 0) return;
+        if (tell_moment(Moment::ready) || manager_error() == 0 || s.decision.inetd) return;
         Error error;
         Fault fault;
         detail::fail(fault, manager_error(), "cannot send READY=1 to the service manager: ");
@@ -8298,6 +8282,22 @@ Duration watchdog_interval() noexcept { return detail::manager_watchdog(); }
 
 // CHANGELOG
 //
+//     1.1.0  2026-11-30
+//         The start has one form: launcher, leader, daemon. The leader stays until the verdict and
+//         judges; nothing that a daemon with fewer rights sends is taken for a process. No vfork().
+//         Each start makes its PID file anew; the way to it is walked under rules of trust, and so
+//         is the way to a log and to chroot_directory.
+//         New: close_fds, make_directory, check, help, stop_signal, kill_after_stop_timeout,
+//         running_is_success, must_leave_job, Error::exit_code, PidFile::native_handle(),
+//         DaemonContext::pidfile_handle(), utf8_arguments(); the verbs try-restart and force-reload,
+//         `status --json`, "starting"; on Windows `run` as a service.
+//         Changed: only descriptors that the program inherited are closed (close_fds = all: as
+//         before). Signals that main() ignored or blocked stay so. prevent_core leaves the process
+//         dumpable. `status` of an unlocked file that is not empty is 1. stop() may stop an
+//         ancestor, and removes what a dead daemon has left. Words behind stop, status and reload
+//         are refused unless the program has a `help` text. default_path() has a directory of its
+//         own. `start` under systemd detaches where it can tell that the caller waits.
+//         Gone: the macros DAEMONIZE_HAVE_x.
 //     1.0.0  2026-11-29  The first.
 //
 // LICENCE

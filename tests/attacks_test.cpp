@@ -213,6 +213,25 @@ TEST_CASE("Attack: a report of a number that is everybody ends nobody") {
     CHECK_FALSE(contains(said.out, "dead"));
 }
 
+TEST_CASE("Attack: a report of a failure without a code, or of no code that there is, is a failure") {
+    SKIP_UNLESS(has_program("hostile-asan"), "this compiler has no address sanitizer");
+    for (const std::string number : {"0", "-2147483648", "2147483647", "-1"}) {
+        INFO(number);
+        const Scratch dir;
+        const std::string file = dir / "f.pid";
+        Launch launch = hostile({"forge-to-kept", "pidfile=" + file, "detach=yes", "form=text",
+                                 "word=1717660004", "number=" + number, "limit=5000"},
+                                "hostile-asan");
+        launch.limit = Millis(30000);
+        const Outcome said = run(launch);
+        INFO(said.text());
+        CHECK(contains(said.out, "failed=1 "));
+        CHECK_FALSE(contains(said.err, "runtime error"));
+        CHECK_FALSE(exists(file));
+    }
+    CHECK(none_left("hostile-asan"));
+}
+
 TEST_CASE("Attack: a daemon that hangs after what it forged is ended at the limit") {
     const Scratch dir;
     const std::string file = dir / "f.pid";
@@ -401,6 +420,28 @@ TEST_CASE("Attack: hard links that come and go: root's log is written into no fi
     give(dir / "alice");
     const std::string precious = dir.file("precious", "precious\n"), log = dir / "alice/app.log";
     const Meddler meddler({"links", precious, log}, false);
+    rounds(
+        Millis(4000),
+        [&] {
+            run(with_gaps({program("victim"), "stdout=" + log, "open", "say=spilt", "return=0"}));
+            none_left("victim");
+        },
+        [&] { return slurp(precious) == "precious\n"; });
+}
+
+TEST_CASE(
+    "Attack: a log that is now a file, now a link: root's log is written into no file of root's") {
+    NEEDS_ROOT();
+    NEEDS_TRACE_OF_ALL();
+    const Scratch dir;
+    dir.directory("alice");
+    give(dir / "alice");
+    const std::string precious = dir.file("precious", "precious\n", 0600),
+                      log = dir / "alice/app.log";
+    dir.file("alice/app.log", "");
+    give(log);
+    make_link(precious, dir / "alice/other");
+    const Meddler meddler({"exchange", log, dir / "alice/other"}, true);
     rounds(
         Millis(4000),
         [&] {
@@ -668,6 +709,84 @@ TEST_CASE(
 }
 
 TEST_CASE(
+    "Attack: a fork that locks a file of its own keeps it when it lets go of its parent's object") {
+    for (const std::string by : {"fork", "start"}) {
+        INFO(by);
+        const Scratch dir;
+        const std::string log = dir / "log", own = dir / "own.pid";
+        Launch launch =
+            hostile({"locks-after-fork", "by=" + by, "old=" + dir / "old.pid", "own=" + own,
+                     "log=" + log, "pidfile=" + dir / "d.pid", "detach=yes"});
+        Running running(launch);
+        const auto said = [&] { return running.out() + slurp(log); };
+        REQUIRE(eventually([&] { return contains(said(), "held="); }));
+        CHECK(contains(said(), "held=1 old=0."));
+        CHECK(is_locked(own));
+        CHECK(to_long(slurp(own)) > 1);
+        kill_all();
+    }
+}
+
+TEST_CASE("Attack: starts that fail leave neither memory nor descriptors in their launcher") {
+    SKIP_UNLESS(has_program("hostile-asan"), "this compiler has no address sanitizer");
+    Strings users = {""};
+    if (is_root()) users.push_back("user=nobody");
+    for (const std::string& user : users) {
+        INFO(user);
+        const Scratch dir;
+        const std::string file = dir / "f.pid";
+        Launch launch = hostile({"starts-and-fails", "detach=yes", "pidfile=" + file, user},
+                                "hostile-asan");
+        launch.limit = Millis(30000);
+        const Outcome said = run(launch);
+        INFO(said.text());
+        CHECK(count(said.out, "exit=7 more=0.") == 4);
+        CHECK_FALSE(contains(said.err, "leak"));
+        CHECK_FALSE(exists(file));
+    }
+}
+
+TEST_CASE("Attack: fail() with a log that is a pipe without a reader: its text and status arrive") {
+    for (const std::string printed : {"", "printed=1"}) {
+        INFO(printed);
+        const Outcome said = run(hostile({"fails-into-a-pipe", "detach=yes", printed}));
+        INFO(said.text());
+        CHECK(said.status == 7);
+        CHECK(contains(said.err, "not today"));
+    }
+}
+
+TEST_CASE("Attack: a kept launcher under a manager has no descriptor more after its start") {
+    const Scratch dir;
+    const Descriptor manager(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_un name;
+    std::memset(&name, 0, sizeof name);
+    name.sun_family = AF_UNIX;
+    std::strcpy(name.sun_path, (dir / "notify").c_str());
+    REQUIRE(bind(manager.get(), reinterpret_cast<sockaddr*>(&name), sizeof name) == 0);
+    Launch launch = hostile({"starts-and-fails", "detach=yes", "ready=1"});
+    launch.environment.push_back({"NOTIFY_SOCKET", dir / "notify"});
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(count(said.out, "exit=0 more=0.") == 4);
+    char text[64] = "";
+    CHECK(recv(manager.get(), text, sizeof text - 1, MSG_DONTWAIT) > 0);
+    CHECK(contains(text, "MAINPID="));
+}
+
+TEST_CASE("Attack: one connection of inetd's, and a manager that is gone: the client is not told") {
+    const Scratch dir;
+    const Descriptor client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    Launch launch = hostile({"asked-after-close"});
+    launch.input = client.get();
+    launch.environment.push_back({"NOTIFY_SOCKET", dir.file("notify", "")});
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(contains(said.out, "open=1 closed=0."));
+    CHECK(said.err == "");
+}
+
+TEST_CASE(
     "Attack: a context that is moved after its start keeps its file, and removes it at its end") {
     const Scratch dir;
     const std::string file = dir / "m.pid";
@@ -737,6 +856,7 @@ TEST_CASE("Attack: sanitizers: the starts and ends of hostile users are clean fo
          {Strings{"no-time"}, Strings{"closed-wake", "reused=1"}, Strings{"forked-waits"},
           Strings{"counted-before", "kept=1", pidfile}, Strings{"no-corpses", "fail=1", pidfile},
           Strings{"asked-after-close", "detach=no", "keep=1", pidfile},
+          Strings{"fails-after-move", "detach=yes", pidfile},
           Strings{"long-text", "kib=300", "kept=1", pidfile}}) {
         INFO(join(words));
         Launch launch = hostile(words, "hostile-asan");
@@ -830,6 +950,34 @@ TEST_CASE("Attack: a leader that is killed: the launcher says so at once, and it
     CHECK(eventually([&] { return !exists(start.daemon.pidfile); }, Millis(3000)));
     CHECK(run({{program("subject"), "start", "--pidfile", start.daemon.pidfile}}).status == 0);
     check_stopped(start.daemon);
+}
+
+TEST_CASE("Attack: a leader that was collected already: whoever has its number is not signalled") {
+    NEEDS_ROOT();
+    SKIP_UNLESS(can_mount(), "needs a PID namespace");
+    const Scratch dir;
+    const Outcome said = alone(dir,
+                               "\"$H\" no-corpses kept=1 pidfile=$D/a.pid detach=yes limit=8000 hangs=1 &\n"
+                               "launcher=$!\n"
+                               "await() { i=0; until eval \"$1\"; do i=$((i + 1)); [ $i -lt 500 ] || "
+                               "{ echo \"no: $1\"; exit 9; }; sleep 0.02; done; }\n"
+                               "await '[ -s $D/a.pid ]'\n"
+                               "daemon=$(cat $D/a.pid)\n"
+                               "leader=$(cut -d' ' -f4 /proc/$daemon/stat)\n"
+                               "kill -STOP $launcher\n"
+                               "kill -KILL $daemon $leader\n"
+                               "await '[ ! -d /proc/$leader ] && [ ! -d /proc/$daemon ]'\n"
+                               "echo $((leader - 1)) >/proc/sys/kernel/ns_last_pid\n"
+                               "sleep 60 &\n"
+                               "echo same=$(($! == leader)).\n"
+                               "kill -CONT $launcher\n"
+                               "wait $launcher\n"
+                               "kill -0 $leader && grep -c '^State:.[SR]' /proc/$leader/status\n"
+                               "echo over.\n");
+    INFO(said.text());
+    CHECK(contains(said.out, "same=1."));
+    CHECK(contains(said.out, "ended without a report"));
+    CHECK(contains(said.out, "\n1\nover."));
 }
 
 TEST_CASE("Attack: a leader that is stopped: the launcher keeps a limit of its own") {
@@ -1069,6 +1217,11 @@ TEST_CASE("Attack: a wake that the program closed is an error, not a busy loop")
         // A signal that was counted can still be told; nothing else may look like a quiet time.
         if (more.empty()) CHECK(contains(said.out, "error calm"));
     }
+}
+
+TEST_CASE("Attack: files that have the numbers of a closed wake are neither read nor closed") {
+    CHECK(contains(run(hostile({"reused-wake", "by=wait"})).out, "error whole=3."));
+    CHECK(contains(run(hostile({"reused-wake", "by=child"})).out, "started whole=3."));
 }
 
 TEST_CASE("Attack: a wait until the beginning of time is over at once, one until its end is not") {

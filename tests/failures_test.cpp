@@ -185,7 +185,7 @@ TEST_CASE("E3 S14 a step of a drop or of a jail that fails: one line, nothing le
          {"group=number:61235"},
          {"cannot set the groups of group 61235", "Operation not permitted"},
          root_only},
-        {{"setresgid:EPERM", "setgid:EPERM"},
+        {{"setresgid:EPERM", "setregid:EPERM", "setgid:EPERM"},
          {"user=nobody"},
          {"cannot change to group 65534", "Operation not permitted"},
          root_only},

@@ -293,7 +293,10 @@ else
     mkdir -p "$build/session" "$build/tools"
     cp "$build"/*.cpp "$build/session/"
     printf '#!/bin/sh\nexec "$@"\n' >"$build/tools/sudo"
-    printf '#!/bin/sh\nexec %s -I%s "$@"\n' "$cxx" "$top" >"$build/tools/c++"
+    # By its path: by its name a compiler that is called c++ would be this script again.
+    rest=${cxx#"${cxx%% *}"}
+    printf '#!/bin/sh\nexec %s -I%s "$@"\n' "$(command -v "${cxx%% *}")$rest" "$top" \
+        >"$build/tools/c++"
     chmod 755 "$build/tools/sudo" "$build/tools/c++"
     : >"$build/rows"
     build=$build in_namespaces sh "$build/session.sh" >"$build/session.log" 2>&1 </dev/null ||

@@ -29,6 +29,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -166,6 +167,21 @@ int forge() {
         _exit(7);
         return 7;
     });
+}
+
+// The same to a launcher that is kept: what it believes.
+int forge_to_kept() {
+    DaemonContext context;
+    apply(context);
+    context.ready_by_hand = true;
+    Error error;
+    if (context.start(error) == Role::launcher) {
+        say("failed=" + std::to_string(static_cast<bool>(error)) + " " +
+            report::name_of(error.code) + ". " + error.text);
+        return 0;
+    }
+    send_everywhere(forged());
+    pause_for_ever();
 }
 
 // A dropped daemon gives its proof to a child that shares its descriptors, and that ends: the lock
@@ -422,6 +438,80 @@ int moved() {
     return 0;
 }
 
+// What its parent had locked a fork (also the start's) has not; what it locks itself is not for the
+// old object to let go of.
+int locks_after_fork() {
+    daemonize::PidFile old(option("old"));
+    old.acquire();
+    if (option("by") == "start") {
+        DaemonContext context;
+        apply(context);
+        context.open();
+        daemonize::PidFile own(option("own"));
+        own.acquire();
+        old.release();
+        say("held=" + std::to_string(own.is_held()) + " old=" + std::to_string(old.is_held()) + ".");
+        pause_for_ever();
+    }
+    if (fork() == 0) {
+        daemonize::PidFile own(option("own"));
+        own.acquire();
+        const bool still = old.is_held();
+        old.release();
+        say("held=" + std::to_string(own.is_held()) + " old=" + std::to_string(still) + ".");
+        pause_for_ever();
+    }
+    pause_for_ever();
+}
+
+int fails_after_move() {
+    std::unique_ptr<DaemonContext> first(new DaemonContext);
+    apply(*first);
+    first->ready_by_hand = true;
+    first->open();
+    DaemonContext second(std::move(*first));
+    first.reset();
+    second.fail("not today", 7);
+}
+
+// Starts that fail, one after the other: what each leaves in its launcher.
+int starts_and_fails() {
+    const auto open_now = [] {
+        int count = 0;
+        for (int fd = 0; fd < 256; ++fd) count += fcntl(fd, F_GETFD) != -1;
+        return count;
+    };
+    const int before = open_now();
+    for (int i = 0; i < 4; ++i) {
+        DaemonContext context;
+        apply(context);
+        context.ready_by_hand = true;
+        Error error;
+        if (context.start(error) != Role::launcher) {
+            if (!options.count("ready")) context.fail("not today", 7);
+            context.ready();
+            _exit(0);
+        }
+        say("exit=" + std::to_string(error.exit_code) + " more=" +
+            std::to_string(open_now() - before) + ".");
+    }
+    return 0;
+}
+
+// Its log is a pipe that nobody reads any more.
+int fails_into_a_pipe() {
+    int ends[2];
+    if (pipe(ends) != 0) return 1;
+    DaemonContext context;
+    apply(context);
+    context.ready_by_hand = true;
+    context.standard_output = context.standard_error = daemonize::Stream::descriptor(ends[1]);
+    close(ends[0]);
+    context.open();
+    if (options.count("printed")) std::printf("text in a buffer\n");
+    context.fail("not today", 7);
+}
+
 int asked_after_close() {
     DaemonContext context;
     apply(context);
@@ -673,6 +763,38 @@ int closed_wake() {
     return 0;
 }
 
+// What the program has opened since under the numbers of the wake that it closed is its own.
+int reused_wake() {
+    SignalHandler signals;
+    signals.start();
+    if (option("by") == "child") {
+        const pid_t child = fork();
+        if (child != 0) return waitpid(child, nullptr, 0) == child ? 0 : 1;
+    }
+    for (int fd = 3; fd < 64; ++fd) close(fd);
+    int ends[6];
+    for (int i = 0; i < 6; i += 2)
+        if (pipe(ends + i) != 0 || write(ends[i + 1], "mine", 4) != 4) return 1;
+    std::string result = "started";
+    try {
+        SignalHandler own;
+        if (option("by") == "child")
+            own.start();
+        else
+            result = "got=" + std::to_string(signals.poll());
+    } catch (const daemonize::DaemonError&) {
+        result = "error";
+    }
+    int whole = 0;
+    for (int i = 0; i < 6; i += 2) {
+        char bytes[8];
+        fcntl(ends[i], F_SETFL, O_NONBLOCK);
+        whole += read(ends[i], bytes, sizeof bytes) == 4 && write(ends[i + 1], "x", 1) == 1;
+    }
+    say(result + " whole=" + std::to_string(whole) + ".");
+    _exit(0);
+}
+
 int no_time() {
     SignalHandler signals;
     signals.start();
@@ -706,6 +828,7 @@ int no_corpses() {
     Error error;
     if (context.start(error) != Role::launcher) {
         if (options.count("fail")) context.fail("not today", 3);
+        if (options.count("hangs")) pause_for_ever();
         const std::string stat = "/proc/" + std::to_string(own) + "/stat";
         for (int i = 0; own > 0 && i < 2000; ++i) {
             const std::string text = report::slurp(stat);
@@ -717,7 +840,8 @@ int no_corpses() {
     }
     const int none = waitpid(-1, nullptr, WNOHANG);
     say("children=" + std::string(none < 0 && errno == ECHILD ? "none" : "some") +
-        " chld=" + report::disposition(SIGCHLD) + " " + report::name_of(error.code) + ".");
+        " chld=" + report::disposition(SIGCHLD) + " " + report::name_of(error.code) + ". " +
+        error.text);
     return 0;
 }
 
@@ -824,6 +948,7 @@ const struct {
     const char* name;
     int (*run)();
 } modes[] = {{"forge", forge},
+             {"forge-to-kept", forge_to_kept},
              {"dead-owner", dead_owner},
              {"rseq", restartable},
              {"capable", capable},
@@ -832,6 +957,10 @@ const struct {
              {"few-descriptors", few_descriptors},
              {"failed-in-foreground", failed_in_the_foreground},
              {"moved", moved},
+             {"locks-after-fork", locks_after_fork},
+             {"fails-into-a-pipe", fails_into_a_pipe},
+             {"starts-and-fails", starts_and_fails},
+             {"fails-after-move", fails_after_move},
              {"asked-after-close", asked_after_close},
              {"second-daemon", second_daemon},
              {"cancelled", cancelled},
@@ -842,6 +971,7 @@ const struct {
              {"counted-before", counted_before},
              {"forks-in-handler", forks_in_its_handler},
              {"closed-wake", closed_wake},
+             {"reused-wake", reused_wake},
              {"no-time", no_time},
              {"no-corpses", no_corpses},
              {"interrupted-ready", interrupted_ready},
