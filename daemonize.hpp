@@ -1083,36 +1083,36 @@ DAEMONIZE_LOCAL void note_content(const PidFileView& view, Text& out) noexcept {
 
 // Why a lock that proves nobody is there: one text for start, status, send and stop.
 DAEMONIZE_LOCAL void describe_unproven(const PidFileView& view, Text& out) noexcept {
-    switch (judge(view)) {
-        case Verdict::starting:
-            out.put("locked, but no daemon has entered itself (");
-            describe_content(view, out);
-            return out.put(
-                "): a start under way, a reader that holds the lock, or a daemon that opened and "
-                "closed its own PID file; see who has it open, and end that by hand");
-        case Verdict::elsewhere:
-            describe_content(view, out);
-            if (view.is_remote)
-                return out.put(
-                    ", but the file is on a remote file system: its daemon may be another "
-                    "machine's");
-            if (view.owner <= 0) return out.put(", but its daemon lives in another PID namespace");
-            return format(
-                out,
-                ", but %P has entered itself: another PID namespace, or somebody wrote to "
-                "it",
-                view.owner);
-        case Verdict::invalid:
-            out.put("locked, but ");
-            describe_content(view, out);
-            if (view.number == 1)
-                out.put(", no PID of a daemon: process 1 is never signalled; end its container");
-            return;
-        default:  // shared by others: no daemon has it, and none can take it
-            out.put(view.reader > 0 ? "a reader, " : "a reader (another program that has it open)");
-            if (view.reader > 0) format(out, "%P,", view.reader);
-            return out.put(" holds the lock");
+    const Verdict verdict = judge(view);
+    if (verdict == Verdict::starting) {
+        out.put("locked, but no daemon has entered itself (");
+        describe_content(view, out);
+        return out.put(
+            "): a start under way, a reader that holds the lock, or a daemon that opened and "
+            "closed its own PID file; see who has it open, and end that by hand");
     }
+    if (verdict == Verdict::elsewhere) {
+        describe_content(view, out);
+        return format(
+            out,
+            view.is_remote
+                ? ", but the file is on a remote file system: its daemon may be another machine's"
+            : view.owner <= 0 ? ", but its daemon lives in another PID namespace"
+                              : ", but %P has entered itself: another PID namespace, or somebody "
+                                "wrote to it",
+            view.owner);
+    }
+    if (verdict == Verdict::invalid) {
+        out.put("locked, but ");
+        describe_content(view, out);
+        if (view.number == 1)
+            out.put(", no PID of a daemon: process 1 is never signalled; end its container");
+        return;
+    }
+    // Shared by others: no daemon has it, and none can take it.
+    format(out, view.reader > 0 ? "a reader, %P," : "a reader (another program that has it open)",
+           view.reader);
+    out.put(" holds the lock");
 }
 
 // What a daemon that stood in the file as `pid` may have left there. A text of fixed length is a
@@ -1217,8 +1217,8 @@ const std::size_t report_room = 32000;  // of its text: what is longer is cut, a
 // A report comes from a process that may have fewer rights than its reader.
 DAEMONIZE_LOCAL bool is_plausible(const Report& report) noexcept {
     return (report.word == Report::ready && report.size == 0) ||
-           (report.word == Report::failed && report.size <= report_room &&
-            report.code > INT_MIN && report.code <= static_cast<int>(errc::drop_incomplete));
+           (report.word == Report::failed && report.size <= report_room && report.code > INT_MIN &&
+            report.code <= static_cast<int>(errc::drop_incomplete));
 }
 
 // ---- Paths ----
@@ -1865,23 +1865,20 @@ DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept
 // number.
 DAEMONIZE_LOCAL bool may_signal(Process& process, const PidFileView& view, Fault& fault) noexcept {
     if (view.user == 0) return true;
-    switch (is_users(process.pid, view.user)) {
-        case 1:
-            return true;
-        case 0:
-            return fail(fault, errc::untrusted_pid_file,
-                        "cannot signal %P: the PID file belongs to user %d, the process does not",
-                        process.pid, view.user);
-        default:
-            // Nothing tells whose it is. Whoever the file belongs to signals it, and the kernel
-            // lets him signal his own alone.
-            if (::geteuid() == 0) process.sender = view.user;
-            return ::geteuid() == 0 || view.user == static_cast<long long>(::geteuid()) ||
-                   fail(fault, errc::untrusted_pid_file,
-                        "cannot signal %P: the PID file belongs to another user, and nothing tells "
-                        "whether the process does",
-                        process.pid);
-    }
+    const int is_his = is_users(process.pid, view.user);
+    const bool root = ::geteuid() == 0;
+    if (is_his == 0)
+        return fail(fault, errc::untrusted_pid_file,
+                    "cannot signal %P: the PID file belongs to user %d, the process does not",
+                    process.pid, view.user);
+    // Where nothing tells whose it is, whoever the file belongs to signals it, and the kernel lets
+    // him signal his own alone.
+    if (is_his < 0 && root) process.sender = view.user;
+    return is_his == 1 || root || view.user == static_cast<long long>(::geteuid()) ||
+           fail(fault, errc::untrusted_pid_file,
+                "cannot signal %P: the PID file belongs to another user, and nothing tells whether "
+                "the process does",
+                process.pid);
 }
 
 // kill() by root as another user, in a child: ids belong to all threads of a process.
@@ -2052,6 +2049,8 @@ DAEMONIZE_LOCAL void mark_open(unsigned char* marks, int end) noexcept {
     }
 }
 
+// Linux tells both sets in one file; elsewhere each signal is asked for. A handler cannot have come
+// through exec: a signal that is not ignored has its default.
 DAEMONIZE_LOCAL void look_at_signals(const char* status) noexcept {
     Inheritance& in = inheritance;
     const char* const ignored = field_of(status, "\nSigIgn:");
@@ -2073,6 +2072,9 @@ DAEMONIZE_LOCAL void look_at_signals(const char* status) noexcept {
     }
 }
 
+// Of the first descriptors the file is kept, too, for the program may close one and get its number
+// for a file of its own; that happens to the lowest free number. For the others the number must do:
+// a look at the file behind each of thousands would cost every program that has them.
 DAEMONIZE_LOCAL void look_at_inheritance() noexcept {
     Inheritance& in = inheritance;
     if (in.taken) return;
@@ -2395,6 +2397,7 @@ DAEMONIZE_LOCAL const char* distrust(const struct stat& st) noexcept {
     return (st.st_mode & 022) != 0 ? "group or others may write it" : nullptr;
 }
 
+// Both end a take for good; `held` and `again` do not.
 DAEMONIZE_LOCAL Attempt lock_fault(Fault& fault, const char* form, const PidLock& lock) noexcept {
     refused(fault, form, lock.path.c_str());
     return Attempt::failed;
@@ -2453,6 +2456,8 @@ DAEMONIZE_LOCAL Attempt adopt_file(PidLock& lock, const Handle& file, const stru
     return Attempt::got;
 }
 
+// The name was free a moment ago; O_EXCL decides who gets it. A start that fails later removes what
+// it has made here, if the name still stands for it.
 DAEMONIZE_LOCAL Attempt create_file(PidLock& lock, Handle& file, struct stat& st,
                                     Fault& fault) noexcept {
     const mode_t mode = static_cast<mode_t>(lock.mode);
@@ -2923,6 +2928,8 @@ DAEMONIZE_LOCAL bool check_open(int fd, const char* option, Fault& fault) noexce
     return refused(fault, "cannot use option %s with descriptor %d", option, fd);
 }
 
+// What can be asked only here and now: accounts and descriptors of the caller, and variables that
+// name this process. In the daemon the number is another, and in the jail the files are not there.
 DAEMONIZE_LOCAL bool resolve(Session& s, Fault& fault) noexcept {
     look_at_inheritance();
     if (!resolve_identity(s, fault)) return false;
@@ -2988,6 +2995,8 @@ DAEMONIZE_LOCAL bool has_notify_socket() noexcept {
     return *address == '@' || (*address == '/' && stat_path(address, st));
 }
 
+// Facts about this process and its parent, for decide(). The parent's name is asked for only where
+// a variable makes it matter: it costs an open file.
 DAEMONIZE_LOCAL Evidence evidence() noexcept {
     Evidence seen;
     seen.pid = self();
@@ -3018,6 +3027,8 @@ DAEMONIZE_LOCAL Evidence evidence() noexcept {
 
 // ---- Directories that are made ----
 
+// As `mkdir -p` does it, for default_path() alone: below what the user has named as his own, where
+// nobody else can exchange a part of the way.
 DAEMONIZE_LOCAL bool make_directories(const char* path, mode_t mode, Fault& fault) noexcept {
     Str part;
     for (const char* at = std::strchr(path + 1, '/');; at = std::strchr(at + 1, '/')) {
@@ -3208,6 +3219,8 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
     return true;
 }
 
+// A number that the program gave may be closed or used for something else by the time that the
+// stream is put in its place: a copy is the start's own.
 DAEMONIZE_LOCAL bool copy_descriptor(int fd, Handle& out, Fault& fault) noexcept {
     out = Handle(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
     return out || refused(fault, "cannot copy descriptor %d", fd);
@@ -3515,6 +3528,7 @@ DAEMONIZE_LOCAL bool is_catchable(int signum) noexcept {
     return is_sendable(signum);
 }
 
+// Made by the waiting half alone; the asynchronous half sees none, or one that is complete.
 DAEMONIZE_LOCAL CapturedSignal& captured_signal(int signum) noexcept {
     CapturedSignal* captured = captured_signals[signum].load();
     if (captured) return *captured;
@@ -3638,6 +3652,8 @@ DAEMONIZE_LOCAL bool is_wake_open(int generation) noexcept {
 DAEMONIZE_LOCAL int wake_generation() noexcept { return signal_generation; }
 DAEMONIZE_LOCAL std::intptr_t wake_handle() noexcept { return wake_readable.load() - 1; }
 
+// Two SignalHandlers for one signal would each get some of them, and at their ends put back what
+// the other has set: the second is refused.
 DAEMONIZE_LOCAL bool capture(int signum, const void* owner, Fault& fault) noexcept {
     CapturedSignal& captured = captured_signal(signum);
     if (captured.owner && captured.owner != owner)
@@ -3803,6 +3819,8 @@ DAEMONIZE_LOCAL bool tell_manager(const char* assignments) noexcept {
 DAEMONIZE_LOCAL int manager_error() noexcept { return -manager.error; }
 
 enum class Moment { ready, stopping, reloading, reloaded, alive, launched };
+// The words of sd_notify(3). RELOADING=1 is open until READY=1 comes again. A launcher names the
+// daemon by MAINPID: the manager would take the launcher's end for the service's.
 DAEMONIZE_LOCAL bool tell_moment(Moment moment, long daemon = 0) noexcept {
     Text text;
     const bool asked = manager.asked;
@@ -3902,6 +3920,7 @@ DAEMONIZE_LOCAL bool enter_jail(Session& s, Fault& fault) noexcept {
     return true;
 }
 
+// The jail first: `working_directory` is a path inside it.
 DAEMONIZE_LOCAL bool enter_directories(Session& s, Fault& fault) noexcept {
     if (!s.root.is_empty() && !enter_jail(s, fault)) return false;
     return s.directory.is_empty() || ::chdir(s.directory.c_str()) == 0 ||
@@ -3947,6 +3966,7 @@ DAEMONIZE_LOCAL bool change_identity(Session& s, Fault& fault) noexcept {
     return true;
 }
 
+// What socket activation has said stays true: the sockets are still there.
 DAEMONIZE_LOCAL bool is_kept_variable(const Session& s, const char* entry,
                                       std::size_t size) noexcept {
     if (s.inherited_sockets > 0 && std::strncmp(entry, "LISTEN_", 7) == 0) return true;
@@ -3969,6 +3989,8 @@ DAEMONIZE_LOCAL void clear_environment(const Session& s) noexcept {
     }
 }
 
+// USER, LOGNAME and HOME are those of the user whom the daemon becomes: what it runs writes below
+// HOME, and may not write below root's. A set-uid program has its caller's already.
 DAEMONIZE_LOCAL void set_environment(const Session& s) noexcept {
     if (s.context->clear_environment) clear_environment(s);
     if (s.who.drops && s.who.sets_uid && s.who.group_count >= 0) {
@@ -6510,6 +6532,8 @@ struct Outcome {
     Str text;
 };
 
+// No exception may leave the start or the daemon's life by a way on which no file is removed and no
+// leader told.
 template <class F>
 DAEMONIZE_SMALL Outcome guarded(F function) {
     Outcome outcome;
@@ -6715,16 +6739,12 @@ DAEMONIZE_LOCAL bool signal_daemon(const char* path, int signum, Fault& fault) n
     for (; !deadline.over(); pause_for(1)) {
         Holder holder;
         if (!require_holder(step, path, holder, fault)) return false;
-        switch (send_signal(holder.named, signum)) {
-            case Sent::sent:
-                return true;
-            case Sent::lost:  // the daemon is busy with another, and will take the next
-                continue;
-            case Sent::gone:
-                return fail(fault, errc::not_running, "%s %p: not running", step, path);
-            default:
-                return refused(fault, "cannot signal %P", holder.named.pid);
-        }
+        const Sent sent = send_signal(holder.named, signum);
+        if (sent == Sent::sent) return true;
+        if (sent == Sent::gone)
+            return fail(fault, errc::not_running, "%s %p: not running", step, path);
+        // Lost: the daemon is busy with another, and will take the next.
+        if (sent != Sent::lost) return refused(fault, "cannot signal %P", holder.named.pid);
     }
     return fail(fault, errc::timed_out, "%s %p: another signal won each time", step, path);
 }
@@ -6808,6 +6828,10 @@ DAEMONIZE_LOCAL bool clear_leftover(const char* path, const Holder& holder, Faul
     return false;
 }
 
+// The order of a stop: the signal; the end of the process; at the limit the kill, and its end; the
+// lock; the file. Only what has been seen to be gone is cleared away. Before the kill the file is
+// looked at again: what a dead daemon leaves is known by the number in it, and where a signal goes
+// to a process that stands in for the daemon, that number changes with each signal.
 DAEMONIZE_LOCAL Stopped stop_holder(const char* path, Holder& holder, const StopOrder& order,
                                     Fault& fault) noexcept {
     const long pid = holder.daemon.pid;
@@ -6851,6 +6875,8 @@ DAEMONIZE_LOCAL Stopped stop_holder(const char* path, Holder& holder, const Stop
     return killed ? Stopped::killed : Stopped::ended;
 }
 
+// A daemon that is gone already is no failure of stop(): what it has left is removed, so that
+// status() says "not running" from here on, and the answer is not_running.
 DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder& order,
                                     Fault& fault) noexcept {
     Holder holder;
@@ -6908,6 +6934,8 @@ DAEMONIZE_LOCAL bool is_account(const Account& account) noexcept {
            (account.id() >= 0 && account.id() < 0xffffffffLL);
 }
 
+// Each option by itself. An option without the one that it depends on was meant to do something:
+// that is said, not passed over.
 DAEMONIZE_LOCAL bool check_values(const DaemonOptions& o, Fault& fault) noexcept {
     const char* const unsupported = unsupported_option(o);
     if (unsupported)
@@ -7418,18 +7446,7 @@ DAEMONIZE_LOCAL void reopen_on_reload(Session& session) noexcept {
 }
 // ---- control() ----
 
-enum class Verb {
-    start,
-    stop,
-    restart,
-    try_restart,
-    reload,
-    force_reload,
-    status,
-    run,
-    help,
-    none
-};
+enum class Verb { start, stop, restart, try_restart, reload, force_reload, status, run, help, bad };
 
 static const struct VerbName {
     const char* word;
@@ -7643,6 +7660,9 @@ DAEMONIZE_LOCAL int do_restart(const Control& c, bool only_running) {
     return do_start(c, wish, true);
 }
 
+// In this order: a check for a daemon that is not there would be for nothing, and no log is made
+// anew for one whose configuration was refused. The signal comes last, when all that it needs is
+// there.
 DAEMONIZE_LOCAL int do_reload(const Control& c) {
     Fault fault;
     Str path;
@@ -7670,6 +7690,8 @@ DAEMONIZE_LOCAL int do_force_reload(const Control& c) {
     return can_tell ? do_reload(c) : do_restart(c, false);
 }
 
+// Control characters have no other form in JSON than \u00xx; all other bytes are the caller's
+// UTF-8.
 DAEMONIZE_LOCAL void put_json(std::string& out, const char* text) {
     out += '"';
     for (; *text; ++text) {
@@ -7807,6 +7829,8 @@ DAEMONIZE_SMALL PidFile::~PidFile() {
     delete held_;
 }
 
+// Without a start there is no time before ready(): the second record lock is taken at once, else
+// whoever asks would be told "starting".
 DAEMONIZE_SMALL bool PidFile::acquire(Duration limit, Error& error) noexcept {
     using namespace detail;
     Fault fault;
@@ -7838,6 +7862,7 @@ DAEMONIZE_SMALL bool PidFile::is_held() const noexcept {
     return held_ && detail::is_entered(held_->lock);
 }
 
+// What the file says, whoever holds it: no proof, and no number that may be signalled.
 DAEMONIZE_SMALL long PidFile::read(Error& error) const noexcept {
     using namespace detail;
     Fault fault;
@@ -7951,6 +7976,8 @@ DAEMONIZE_SMALL void SignalHandler::on(int signum, Handler handler) {
     if (!on(signum, handler, error)) detail::raise_error(error);
 }
 
+// In a fork of the process that called it, start() begins anew: the pipe would be read by two
+// processes, and what was counted is the parent's.
 DAEMONIZE_SMALL bool SignalHandler::start(Error& error) noexcept {
     using namespace detail;
     Fault fault;
@@ -8043,6 +8070,8 @@ DAEMONIZE_SMALL void DaemonContext::open() {
     leave(started ? 0 : error.exit_code);
 }
 
+// First the streams, then the proof, then the word, which cannot be taken back: a log that cannot
+// be put in its place, or a leader that is gone, makes this a start that failed.
 DAEMONIZE_SMALL void DaemonContext::ready() noexcept {
     using namespace detail;
     Session& s = *session_;
@@ -8143,6 +8172,7 @@ DAEMONIZE_LOCAL void explain_target(std::string& out, const char* what, const Ta
 }
 }  // namespace detail
 
+// Rendered from what the start has left in the session: nobody pays who does not call it.
 DAEMONIZE_SMALL std::string DaemonContext::explain() const {
     using namespace detail;
     const Session& s = *session_;
@@ -8229,7 +8259,7 @@ DAEMONIZE_SMALL int control(int argc, const char* const* argv, DaemonContext& co
     set_shown(s.called, name, std::strlen(name));
     Control control{context, body, s.called.c_str(), false};
     if (was_relaunched()) return do_start(control, Detach::yes, true);  // whatever the verb was
-    Verb verb = Verb::none;
+    Verb verb = Verb::bad;
     Str rooms[3];
     const char* const word = argc > 1 ? word_at(argv, 1, rooms[0]) : nullptr;
     const char* const second = argc > 2 ? word_at(argv, 2, rooms[1]) : nullptr;
@@ -8238,7 +8268,7 @@ DAEMONIZE_SMALL int control(int argc, const char* const* argv, DaemonContext& co
         if (second && known.verb == Verb::help && std::strcmp(second, known.word) == 0)
             return show_help(control);
     }
-    if (word && verb == Verb::none) return show_usage(control, word);
+    if (word && verb == Verb::bad) return show_usage(control, word);
     control.json = verb == Verb::status && second && std::strcmp(second, "--json") == 0;
     // start, restart and run hand the rest to the program; of these nobody would take it.
     // A program with words of its own says so by `help`.
