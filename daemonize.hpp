@@ -2114,7 +2114,10 @@ DAEMONIZE_LOCAL bool is_still_inherited(int fd) noexcept {
     if (fd < 3 || fd >= in.end || !in.open[fd]) return false;
     struct stat st;
     if (fd >= compared || in.open[fd] == by_number || ::fstat(fd, &st) != 0) return true;
-    return st.st_dev == in.files[fd].device && st.st_ino == in.files[fd].inode;
+    if (st.st_dev != in.files[fd].device || st.st_ino != in.files[fd].inode) return false;
+    // All of epoll, eventfd, timerfd are one inode, without a type. One that is close-on-exec has
+    // come through no exec.
+    return (st.st_mode & S_IFMT) != 0 || (::fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0;
 }
 
 // ---- Directories on the way to a file ----
@@ -2326,6 +2329,8 @@ DAEMONIZE_LOCAL bool is_entered(const PidLock& lock) noexcept {
 
 DAEMONIZE_LOCAL std::intptr_t lock_handle(const PidLock& lock) noexcept { return lock_file(lock); }
 
+static const long no_process = -1, no_such_lock = -2;  // see record_owner()
+
 #if DAEMONIZE_LINUX
 // Bytes far behind the text: a record lock there shows its owner's number to anyone who asks. The
 // first says "a daemon", the second "ready".
@@ -2344,8 +2349,6 @@ DAEMONIZE_LOCAL bool set_record_lock(int fd, int count) noexcept {
     return ::fcntl(fd, F_SETLK, &lock) == 0;
 }
 
-static const long no_process = -1, no_such_lock = -2;
-
 // Who has it, or would keep a daemon from it: 0 nobody, no_process one of another PID namespace,
 // no_such_lock a lock of another kind (of an open file, or of a server that maps flock() onto it).
 DAEMONIZE_LOCAL long record_owner(int fd, short type, int byte) noexcept {
@@ -2356,7 +2359,6 @@ DAEMONIZE_LOCAL long record_owner(int fd, short type, int byte) noexcept {
 #else
 // flock() and fcntl() see each other's locks on the systems with kinfo: a second lock would be
 // refused, but F_GETLK shows the first without disturbing a start.
-static const long no_such_lock = -2;
 DAEMONIZE_LOCAL bool set_record_lock(int, int) noexcept { return true; }
 DAEMONIZE_LOCAL long record_owner(int fd, short type, int) noexcept {
     struct flock lock;
@@ -2367,6 +2369,21 @@ DAEMONIZE_LOCAL long record_owner(int fd, short type, int) noexcept {
     return tells && lock.l_type != F_UNLCK ? no_such_lock : 0;
 }
 #endif
+
+// The close of a PID file drops what this process has locked of it: another thread may have taken
+// it since the open. What is declared before the Handle sees to it after the close.
+struct ProofKeeper {
+    ProofKeeper() noexcept {}
+    DAEMONIZE_SMALL ~ProofKeeper() {
+        const int saved = errno;
+        for (HeldLock& held : held_locks)
+            if (held.owner.load() == self())
+                set_record_lock(held.file.load() - 1, held.bytes.load());
+        errno = saved;
+    }
+    ProofKeeper(const ProofKeeper&) = delete;
+    ProofKeeper& operator=(const ProofKeeper&) = delete;
+};
 
 // A lock without waiting; got or held, or failed with errno.
 DAEMONIZE_LOCAL Attempt lock_now(int fd, int kind) noexcept {
@@ -2521,8 +2538,10 @@ DAEMONIZE_LOCAL Attempt keep_file(PidLock& lock, Handle file, const struct stat&
         lock.inode = static_cast<unsigned long long>(st.st_ino);
         return Attempt::got;
     }
+    struct stat now;
+    if (is_named(lock, file.fd(), now)) ::unlinkat(lock.directory.fd(), lock.leaf, 0);
     errno = EMFILE;
-    return lock_fault(fault, "cannot hold another PID file than %p", lock);
+    return lock_fault(fault, "cannot hold as many PID files as with %p", lock);
 }
 
 // Takes the lock on `lock.path`, without waiting. Got: the file is new and empty, and this process
@@ -2671,6 +2690,7 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
         view.ready = held->bytes.load() == 2;
         return true;
     }
+    const ProofKeeper keeper;
     const Handle file = open_existing(way.directory, way.leaf, false);
     struct stat opened;
     if (!file || ::fstat(file.fd(), &opened) != 0) {
@@ -2692,6 +2712,7 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
 DAEMONIZE_LOCAL bool remove_seen(const PidLock& lock, const PidFileView& seen, long pid) noexcept {
     struct stat st;
     PidFileView now;
+    const ProofKeeper keeper;
     const Handle file = open_existing(lock.directory, lock.leaf, true);
     if (!file) return errno == ENOENT;
     const Attempt attempt = lock_now(file.fd(), LOCK_EX);
@@ -2700,6 +2721,7 @@ DAEMONIZE_LOCAL bool remove_seen(const PidLock& lock, const PidFileView& seen, l
     if (static_cast<unsigned long long>(st.st_dev) != seen.device ||
         static_cast<unsigned long long>(st.st_ino) != seen.inode || !is_left_by(now, pid))
         return true;
+    errno = ENOENT;  // of another file with that name: nothing of the daemon's is there any more
     if (!is_named(lock, file.fd(), st)) return errno == ENOENT;
     return ::unlinkat(lock.directory.fd(), lock.leaf, 0) == 0 || errno == ENOENT ||
            ::ftruncate(file.fd(), 0) == 0;
@@ -2777,8 +2799,8 @@ DAEMONIZE_LOCAL bool find_user(const Account& account, Identity& who, long long&
     who.uid = *name && !found ? parse_number(name, largest_id) : account.id();
     if (!found && who.uid >= 0)
         found = look_up(::getpwuid_r, static_cast<uid_t>(who.uid), record, buffer);
-    who.home.set("/");
     if (!found && errno != 0) return refused(fault, "cannot look up user %q", name);
+    who.home.set("/");
     if (!found)
         return who.uid >= 0 ||
                fail(fault, errc::unknown_account, "cannot find user %q: no such user", name);
@@ -2881,7 +2903,8 @@ DAEMONIZE_LOCAL bool has_capabilities() noexcept {
     struct {
         std::uint32_t effective, permitted, inheritable;
     } data[2] = {{0, 0, 0}, {0, 0, 0}};
-    return ::syscall(SYS_capget, &header, data) == 0 &&
+    // What is not told (a filter denies the call) is not proven.
+    return ::syscall(SYS_capget, &header, data) != 0 ||
            (data[0].permitted | data[1].permitted) != 0;
 }
 DAEMONIZE_LOCAL void set_dumpable() noexcept { ::prctl(PR_SET_DUMPABLE, 1L, 0L, 0L, 0L); }
@@ -3102,6 +3125,11 @@ DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
     const bool seen = ::fstat(way.directory.fd(), &st) == 0;
     const char* const why = seen ? distrust_directory(st, false, way) : nullptr;
     if (why) return refused_way(fault, "cannot make directory", path.c_str(), why);
+    // What somebody else could put in its place would be given away.
+    if (!way.alone && ::geteuid() == 0 &&
+        ::fstatat(way.directory.fd(), way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return refused_way(fault, "cannot make directory", path.c_str(),
+                           "root makes none where others can write");
     if (::mkdirat(way.directory.fd(), way.leaf, 0755) != 0)
         return errno == EEXIST || refused(fault, "cannot make directory %p", path.c_str());
     // Whatever the umask. By descriptor: the name could be another's by now.
@@ -3232,7 +3260,9 @@ DAEMONIZE_LOCAL bool open_late_streams(Session& s, Fault& fault) noexcept {
     for (const Target& target : s.targets) late = late || target.late;
     if (!late) return true;
     const uid_t root = ::geteuid();
-    if (::seteuid(static_cast<uid_t>(s.who.uid)) != 0)
+    const gid_t group = ::getegid();  // before a reload still root's own
+    if (::setegid(static_cast<gid_t>(s.who.gid)) != 0 ||
+        ::seteuid(static_cast<uid_t>(s.who.uid)) != 0)
         return refused(fault, "cannot change to user %d", s.who.uid);
     bool done = true;
     for (int which = 0; done && which < 3; ++which)
@@ -3240,7 +3270,7 @@ DAEMONIZE_LOCAL bool open_late_streams(Session& s, Fault& fault) noexcept {
     if (!done)
         format(fault.text, " (opened as user %d, for others can write to a directory on the way)",
                s.who.uid);
-    if (::seteuid(root) != 0)
+    if (::seteuid(root) != 0 || ::setegid(group) != 0)
         return refused(fault, "cannot change back to user %d", static_cast<long long>(root));
     return done;
 }
@@ -3320,9 +3350,10 @@ DAEMONIZE_LOCAL bool make_moved_logs(Session& s, Fault& fault) noexcept {
     return !features.open_late || features.open_late(s, fault);
 }
 
-DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
-                                 const char* text) noexcept {
-    if (log) write_line(log.fd(), program, text);
+// A pipe that nobody empties must not keep the word from the leader.
+DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program, const char* text) noexcept {
+    struct pollfd room = {log.fd(), POLLOUT, 0};
+    if (log && ::poll(&room, 1, 0) != 0) write_line(log.fd(), program, text);
 }
 
 // ---- Descriptors that the daemon does not keep ----
@@ -3592,12 +3623,11 @@ DAEMONIZE_LOCAL bool is_wake_end(int fd) noexcept {
 // A new pipe for this process, rung if something was counted already.
 DAEMONIZE_LOCAL bool make_wake(Fault& fault) noexcept {
     int ends[2] = {-1, -1};
-    const int flags_needed = O_NONBLOCK;
     if (::pipe(ends) != 0) return refused(fault, "cannot make a pipe for signals");
     Handle readable = lifted(ends[0]), writable = lifted(ends[1]);
     for (const Handle* end : {&readable, &writable})
         if (!*end || ::fcntl(end->fd(), F_SETFD, FD_CLOEXEC) != 0 ||
-            ::fcntl(end->fd(), F_SETFL, flags_needed) != 0)
+            ::fcntl(end->fd(), F_SETFL, O_NONBLOCK) != 0)
             return refused(fault, "cannot set up a pipe for signals");
     const int old_ends[] = {wake_readable.exchange(static_cast<int>(readable.release()) + 1) - 1,
                             wake_writable.exchange(static_cast<int>(writable.release()) + 1) - 1};
@@ -3754,8 +3784,13 @@ DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcep
         if (::sigaction(signum, nullptr, &action) == 0 && is_ours(action, Route::ignore))
             set_disposition(signum, Route::standard, fault);
     }
-    for (int i = 0; i < count; ++i)
-        if (!route_below(rows[i].signum, rows[i].route, fault, true)) return false;
+    for (int i = 0; i < count; ++i) {
+        struct sigaction found;
+        const bool is_meant = !detached && rows[i].signum == SIGHUP &&  // `nohup prog run`
+                              ::sigaction(SIGHUP, nullptr, &found) == 0 &&
+                              is_ours(found, Route::ignore);
+        if (!is_meant && !route_below(rows[i].signum, rows[i].route, fault, true)) return false;
+    }
     return true;
 }
 
@@ -4022,8 +4057,8 @@ DAEMONIZE_LOCAL bool settle_in(Session& s, Fault& fault) noexcept {
 
 // ---- The start: launcher, leader, daemon ----
 
-// Sends all of it, or until nobody has read for `limit`: a peer that is stopped or gone must not
-// hold this process for ever.
+// Sends all of it, within `limit`: a peer that is stopped or gone must not hold this process for
+// ever.
 DAEMONIZE_LOCAL bool send_bytes(int fd, const void* bytes, std::size_t size,
                                 Duration limit) noexcept {
     const char* at = static_cast<const char*>(bytes);
@@ -4343,6 +4378,7 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold& hold, bool& started, Fault& 
     std::free(incoming.text);  // of a start before
     incoming = Incoming();
     flush_streams(s.context->allow_threads);
+    std::fflush(stdout);  // also with threads: else the launcher's print() and the daemon both do
     const bool paired = make_socket_pair(ours, leaders);
     const long caller = self();
     own_fork = true;
@@ -4414,6 +4450,8 @@ DAEMONIZE_LOCAL void explain_system(const Session& s, std::string& out) {
 // launcher, then in the daemon; the words of the command line.
 #if DAEMONIZE_WINDOWS
 
+// SIGHUP is no signal of this C runtime's, and its number 1 is what Task Manager ends a process
+// with.
 static const int reload_signal = 12, termination_signal = SIGTERM;
 static const int signal_end = 32, kill_signal = 9;
 
@@ -4428,6 +4466,21 @@ DAEMONIZE_LOCAL HANDLE raw(const Handle& handle) noexcept {
 // nullptr and INVALID_HANDLE_VALUE are both none: it depends on the function which it returns.
 DAEMONIZE_LOCAL Handle owned(HANDLE handle) noexcept {
     return Handle(handle ? reinterpret_cast<std::intptr_t>(handle) : -1);
+}
+
+// Of a handle of one process, for another (or the same); nullptr: that process is gone. With an
+// `access` of 0 the new one may what the old one may.
+DAEMONIZE_LOCAL HANDLE duplicate(HANDLE from, HANDLE handle, HANDLE to, DWORD access = 0,
+                                 bool inherits = false) noexcept {
+    HANDLE made = nullptr;
+    const DWORD options = access == 0 ? DUPLICATE_SAME_ACCESS : 0;
+    if (handle) ::DuplicateHandle(from, handle, to, &made, access, inherits, options);
+    return made;
+}
+
+// Rung until it is reset: more than one may wait for it.
+DAEMONIZE_LOCAL Handle make_event() noexcept {
+    return owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
 }
 
 // The cause of a failure outlives the handles that are closed on the way out of it.
@@ -4500,12 +4553,15 @@ DAEMONIZE_LOCAL bool widen(const char* text, Wide& out, DWORD flags = MB_ERR_INV
     return true;
 }
 
+// Of what is known to be UTF-8: anything else would be an empty text.
 DAEMONIZE_LOCAL Wide wide(const char* text) noexcept {
     Wide out;
     widen(text, out);
     return out;
 }
 
+// Half a character, which a file's name may hold, becomes U+FFFD: such a file is shown, and cannot
+// be named. In the code page of the system a '?' stands for each character that it cannot spell.
 DAEMONIZE_LOCAL void narrow(const wchar_t* text, Str& out, UINT page = CP_UTF8) noexcept {
     const int size = ::WideCharToMultiByte(page, 0, text, -1, nullptr, 0, nullptr, nullptr);
     char* const bytes = static_cast<char*>(std::calloc(static_cast<std::size_t>(size) + 1, 1));
@@ -4580,35 +4636,33 @@ public:
         put_message(text, static_cast<DWORD>(value));
         return text.c_str();
     }
-    std::error_condition default_error_condition(int value) const noexcept override;
+    // Several causes mean one thing. Each row ends with a 0, which is no cause.
+    std::error_condition default_error_condition(int value) const noexcept override {
+        static const struct {
+            std::errc condition;
+            int causes[5];
+        } table[] = {
+            {std::errc::no_such_file_or_directory,
+             {ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND, ERROR_INVALID_DRIVE, ERROR_BAD_NETPATH}},
+            {std::errc::permission_denied, {ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION}},
+            {std::errc::bad_file_descriptor, {ERROR_INVALID_HANDLE}},
+            {std::errc::not_enough_memory, {ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY}},
+            {std::errc::no_space_on_device, {ERROR_DISK_FULL, ERROR_HANDLE_DISK_FULL}},
+            {std::errc::file_exists, {ERROR_FILE_EXISTS, ERROR_ALREADY_EXISTS}},
+            {std::errc::invalid_argument, {ERROR_INVALID_PARAMETER, ERROR_INVALID_NAME}},
+            {std::errc::illegal_byte_sequence, {ERROR_NO_UNICODE_TRANSLATION}},
+            {std::errc::filename_too_long, {ERROR_FILENAME_EXCED_RANGE}},
+            {std::errc::too_many_files_open, {ERROR_TOO_MANY_OPEN_FILES}},
+            {std::errc::not_a_directory, {ERROR_DIRECTORY}},
+            {std::errc::read_only_file_system, {ERROR_WRITE_PROTECT}},
+            {std::errc::not_supported, {ERROR_NOT_SUPPORTED}},
+        };
+        for (const auto& row : table)
+            for (const int* cause = row.causes; *cause != 0; ++cause)
+                if (*cause == value) return std::make_error_condition(row.condition);
+        return std::error_condition(value, *this);
+    }
 };
-
-// Several causes mean one thing: each row ends with a 0.
-std::error_condition SystemCategory::default_error_condition(int value) const noexcept {
-    static const struct {
-        std::errc condition;
-        int causes[5];
-    } table[] = {
-        {std::errc::no_such_file_or_directory,
-         {ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND, ERROR_INVALID_DRIVE, ERROR_BAD_NETPATH}},
-        {std::errc::permission_denied, {ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION}},
-        {std::errc::bad_file_descriptor, {ERROR_INVALID_HANDLE}},
-        {std::errc::not_enough_memory, {ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY}},
-        {std::errc::no_space_on_device, {ERROR_DISK_FULL, ERROR_HANDLE_DISK_FULL}},
-        {std::errc::file_exists, {ERROR_FILE_EXISTS, ERROR_ALREADY_EXISTS}},
-        {std::errc::invalid_argument, {ERROR_INVALID_PARAMETER, ERROR_INVALID_NAME}},
-        {std::errc::illegal_byte_sequence, {ERROR_NO_UNICODE_TRANSLATION}},
-        {std::errc::filename_too_long, {ERROR_FILENAME_EXCED_RANGE}},
-        {std::errc::too_many_files_open, {ERROR_TOO_MANY_OPEN_FILES}},
-        {std::errc::not_a_directory, {ERROR_DIRECTORY}},
-        {std::errc::read_only_file_system, {ERROR_WRITE_PROTECT}},
-        {std::errc::not_supported, {ERROR_NOT_SUPPORTED}},
-    };
-    for (const auto& row : table)
-        for (const int* cause = row.causes; *cause != 0; ++cause)
-            if (*cause == value) return std::make_error_condition(row.condition);
-    return std::error_condition(value, *this);
-}
 
 DAEMONIZE_LOCAL const std::error_category& native_category() noexcept {
     static const SystemCategory* const category = new SystemCategory;  // outlives every static
@@ -4621,6 +4675,7 @@ DAEMONIZE_LOCAL int last_error() noexcept {
     return -static_cast<int>(cause != ERROR_SUCCESS ? cause : ERROR_GEN_FAILURE);
 }
 
+// What was tried, and the cause that the last failed call has left.
 DAEMONIZE_LOCAL bool refused(Fault& fault, const char* form, Arg a = Arg(),
                              Arg b = Arg()) noexcept {
     const int cause = last_error();
@@ -4680,7 +4735,6 @@ DAEMONIZE_LOCAL const char* called_name(const char*) noexcept { return own_name(
 DAEMONIZE_LOCAL DWORD standard_number(int which) noexcept {
     return STD_INPUT_HANDLE - static_cast<DWORD>(which);
 }
-
 DAEMONIZE_LOCAL HANDLE standard(int which) noexcept {
     return ::GetStdHandle(standard_number(which));
 }
@@ -4723,7 +4777,6 @@ DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) no
     std::fflush(stdout);  // after what stdio holds
     write_line(standard(stream), program, text);
 }
-
 DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
                                  const char* text) noexcept {
     if (log) write_line(raw(log), program, text);
@@ -4731,6 +4784,7 @@ DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
 
 // ---- Who this process was born as: a look before main() ----
 
+// The verdict is awaited until the daemon swaps in one of its two words, or its launcher gives up.
 static const LONG awaited = 0, said_ready = 1, said_failed = 2, given_up = 3;
 static const char page_magic[16] = "daemonize page3";
 static const wchar_t switch_name[] = L"DAEMONIZE_RELAUNCH";
@@ -4761,19 +4815,15 @@ static struct Birth {
     volatile bool answered;  // the launcher has been told
     Page* page;
     HANDLE launcher, told, lock;
-    DWORD directory_size;
-    wchar_t* directory;  // on the heap: 64 KiB of zeros would stand in the program's file
+    const wchar_t* directory;  // on the heap: zeros would stand in the program's file
 } birth;
 
 // A handle of the launcher's, for this process alone; nullptr: the launcher is gone.
 DAEMONIZE_LOCAL HANDLE fetch(HANDLE launchers) noexcept {
-    HANDLE mine = nullptr;
-    if (launchers)
-        ::DuplicateHandle(birth.launcher, launchers, ::GetCurrentProcess(), &mine, 0, FALSE,
-                          DUPLICATE_SAME_ACCESS);
-    return mine;
+    return duplicate(birth.launcher, launchers, ::GetCurrentProcess());
 }
 
+// nullptr also where a handle is no section at all, or a smaller one: a spoofed switch fails here.
 DAEMONIZE_LOCAL void* map_section(HANDLE section, DWORD access, std::uint64_t size) noexcept {
     const SIZE_T bytes = static_cast<SIZE_T>(size);
     return section ? ::MapViewOfFile(section, access, 0, 0, bytes) : nullptr;
@@ -4790,7 +4840,8 @@ DAEMONIZE_LOCAL void remove_variable(const wchar_t* name, std::size_t size) noex
 }
 
 // The switch is "HANDLE:NONCE", both in hex. Anything may stand there instead: a handle that is no
-// section, one of another program, one of another start. Then nothing is ours.
+// section, one of another program, one of another start. Then nothing is ours, and no handle is
+// closed. The launcher is known by the handle that it has given, not by its number: it may be gone.
 DAEMONIZE_LOCAL bool find_launcher(const wchar_t* text) noexcept {
     wchar_t* end = nullptr;
     const std::uint64_t number = std::wcstoull(text, &end, 16);
@@ -4803,15 +4854,22 @@ DAEMONIZE_LOCAL bool find_launcher(const wchar_t* text) noexcept {
                       page->nonce == nonce && page->daemon == ::GetCurrentProcessId();
     if (ours) {
         ::CloseHandle(section);
-        birth.launcher = page->launcher_process;
-        if (::GetProcessId(birth.launcher) == page->launcher) {
-            const Handle whole = owned(fetch(page->page));
-            birth.page = static_cast<Page*>(
-                map_section(raw(whole), FILE_MAP_READ | FILE_MAP_WRITE, sizeof(Page)));
-        }
+        if (::GetProcessId(page->launcher_process) == page->launcher)
+            birth.launcher = page->launcher_process;
+        const Handle whole = owned(fetch(page->page));
+        const DWORD access = FILE_MAP_READ | FILE_MAP_WRITE;
+        birth.page = static_cast<Page*>(map_section(raw(whole), access, sizeof(Page)));
     }
     ::UnmapViewOfFile(view);
     return ours;
+}
+
+// A start without a PID file has no lock.
+DAEMONIZE_LOCAL bool fetch_all() noexcept {
+    if (!birth.page) return false;
+    birth.told = fetch(birth.page->told);
+    birth.lock = fetch(birth.page->lock);
+    return birth.told && (birth.lock || !birth.page->lock);
 }
 
 // The look. A daemon whose launcher is gone has nothing to fetch from: it ends without a word. One
@@ -4821,24 +4879,18 @@ DAEMONIZE_LOCAL bool find_launcher(const wchar_t* text) noexcept {
 DAEMONIZE_LOCAL void look_at_birth() noexcept {
     if (birth.asked) return;
     birth.asked = true;
-    const DWORD room = ::GetCurrentDirectoryW(0, nullptr);
-    birth.directory = static_cast<wchar_t*>(std::calloc(room + 1, sizeof(wchar_t)));
-    if (birth.directory) birth.directory_size = ::GetCurrentDirectoryW(room, birth.directory);
+    birth.directory = ::_wgetcwd(nullptr, 0);  // the C runtime makes room; nullptr: it is gone
     STARTUPINFOW info;
     ::GetStartupInfoW(&info);
     birth.lost = info.lpTitle && std::wcscmp(info.lpTitle, switch_name) == 0;
     wchar_t text[64];
-    ::SetLastError(ERROR_SUCCESS);
+    ::SetLastError(ERROR_SUCCESS);  // a variable that is empty is there, and sets no error
     const DWORD size = ::GetEnvironmentVariableW(switch_name, text, 64);
     if (size == 0 && ::GetLastError() == ERROR_ENVVAR_NOT_FOUND) return;
     remove_variable(switch_name, std::wcslen(switch_name));
-    if (size == 0 || size >= 64 || !find_launcher(text)) return;
-    birth.told = birth.page ? fetch(birth.page->told) : nullptr;
-    birth.lock = birth.page ? fetch(birth.page->lock) : nullptr;
-    if (!birth.told || (birth.page->lock && !birth.lock))
-        ::TerminateProcess(::GetCurrentProcess(), 1);
-    birth.is_daemon = true;
-    birth.lost = false;
+    birth.is_daemon = size > 0 && size < 64 && find_launcher(text);
+    birth.lost = birth.lost && !birth.is_daemon;
+    if (birth.is_daemon && !fetch_all()) ::TerminateProcess(::GetCurrentProcess(), 1);
 }
 
 // Before the constructors of the program's globals: they may look at the environment, or start
@@ -4873,7 +4925,8 @@ DAEMONIZE_LOCAL void pin_module() noexcept {
                          static_cast<const wchar_t*>(inside), &ignored);
 }
 
-// By the C runtime: its functions are called in there.
+// By the C runtime: its functions are called in there. A small stack, for a program of 32 bits:
+// none of our threads runs code of the user's but handlers of std::signal().
 DAEMONIZE_LOCAL Handle start_thread(unsigned(__stdcall* body)(void*), void* argument) noexcept {
     pin_module();
     const std::uintptr_t thread = ::_beginthreadex(nullptr, 256 * 1024, body, argument,
@@ -4890,6 +4943,9 @@ struct Child {
     bool in_job = false;  // in the one that it was to be born in
 };
 
+// How a child is to be born. Three standard streams are always named: unnamed ones leak into it,
+// list or not. What is listed is inherited, and nothing that another thread makes inheritable
+// meanwhile.
 struct Birthplace {
     Wide program, command;  // the command is written to by CreateProcess
     wchar_t* environment = nullptr;
@@ -4902,8 +4958,8 @@ struct Birthplace {
 
 // A job is the child's from the first moment: assigned later, a child would outlive a creator that
 // is killed in between. (Windows 7 knows no such thing, and there a process has one job at most.)
-// Standard handles are always named: unnamed ones leak, list or not. The numbers of the attributes
-// (a list of handles, a list of jobs) are named by the SDK from Windows 10 on.
+// The numbers of the attributes (a list of handles, a list of jobs) are named by the SDK from
+// Windows 10 on. A process group of its own: Ctrl-C in the launcher's console is not for the child.
 DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept {
     const DWORD_PTR handle_list = 0x00020002, job_list = 0x0002000D;
     alignas(std::uint64_t) char room[512];
@@ -4914,18 +4970,15 @@ DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept 
         return ::UpdateProcThreadAttribute(attributes, 0, which, list, count * sizeof(HANDLE),
                                            nullptr, nullptr) != 0;
     };
-    STARTUPINFOEXW info;
+    STARTUPINFOEXW info = {};
     PROCESS_INFORMATION made;
-    std::memset(&info, 0, sizeof info);
     info.StartupInfo.cb = sizeof info;
     info.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
     info.StartupInfo.hStdInput = place.inherited[0];
     info.StartupInfo.hStdOutput = place.inherited[1];
     info.StartupInfo.hStdError = place.inherited[2];
     info.lpAttributeList = attributes;
-    wchar_t title[sizeof switch_name / sizeof(wchar_t)];
-    std::memcpy(title, switch_name, sizeof title);
-    if (place.inherits) info.StartupInfo.lpTitle = title;
+    if (place.inherits) info.StartupInfo.lpTitle = const_cast<wchar_t*>(switch_name);  // is read
     const DWORD flags = place.flags | CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT |
                         CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP;
     const bool listed = !place.inherits || attribute(handle_list, place.inherited, place.inherits);
@@ -4948,8 +5001,7 @@ DAEMONIZE_LOCAL bool create_suspended(Birthplace& place, Child& child) noexcept 
 
 // The new limits take the place of all that were there.
 DAEMONIZE_LOCAL bool limit_job(HANDLE job, DWORD flags) noexcept {
-    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits;
-    std::memset(&limits, 0, sizeof limits);
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {};
     limits.BasicLimitInformation.LimitFlags = flags;
     return ::SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits,
                                      sizeof limits);
@@ -4962,12 +5014,6 @@ DAEMONIZE_LOCAL Handle make_deadly_job() noexcept {
     return job;
 }
 
-DAEMONIZE_LOCAL Wide quoted_program(const Wide& path) noexcept {
-    Wide out;
-    out.add(L"\"").add(path.get()).add(L"\"");
-    return out;
-}
-
 // ---- The PID file: the listener ----
 // Windows has no signals between processes. What every tool there can do to a process is to end it,
 // with a code of its choice: `taskkill`, Task Manager, PowerShell, Python's os.kill(). So the PID
@@ -4978,6 +5024,8 @@ DAEMONIZE_LOCAL Wide quoted_program(const Wide& path) noexcept {
 // has the handle of each daughter until the file names the next: as long as a number stands in the
 // file it cannot be another process's. A job ends the daughter with the daemon, however that ends.
 
+// Once it runs only the listener's thread changes daughter and spare. Another thread may give up
+// the file while a number is being written: both take the lock `writing`.
 struct Listener {
     HANDLE file = nullptr;  // of the lock
     Handle job, stop, thread;
@@ -4987,10 +5035,11 @@ struct Listener {
     bool closed = false;  // the file has been given up: no number is written any more
 };
 
+// Mode and directory are of Unix: the core sets the one and closes the other.
 struct PidLock {
-    Str path;                    // absolute
-    int mode = 0644;             // not used here, nor is
-    Handle directory;            // that
+    Str path;  // absolute
+    int mode = 0644;
+    Handle directory;
     Handle file;                 // open: that is the lock
     std::atomic<long> owner{0};  // the process that has entered itself; 0: none yet
     Listener* listener = nullptr;
@@ -5022,8 +5071,7 @@ DAEMONIZE_LOCAL int signal_of_exit_code(unsigned long code) noexcept {
 DAEMONIZE_LOCAL bool write_number(HANDLE file, DWORD pid) noexcept {
     char text[16];
     const int size = std::snprintf(text, sizeof text, "%-10lu\n", static_cast<unsigned long>(pid));
-    OVERLAPPED start;
-    std::memset(&start, 0, sizeof start);
+    OVERLAPPED start = {};
     DWORD written = 0;
     if (!::WriteFile(file, text, static_cast<DWORD>(size), &written, &start)) return false;
     ::SetLastError(ERROR_DISK_FULL);
@@ -5037,19 +5085,11 @@ DAEMONIZE_LOCAL bool make_daughter(const Listener& listener, Child& child) noexc
     Birthplace place;
     place.job = raw(listener.job);
     place.flags = DETACHED_PROCESS;
-    place.program = own_path();
+    const auto system = [](wchar_t* to, DWORD size) { return ::GetSystemDirectoryW(to, size); };
     for (const bool itself : {true, false}) {
-        place.command = quoted_program(place.program);
+        place.program = itself ? own_path() : std::move(filled(system).add(L"\\cmd.exe"));
         if (create_suspended(place, child) && child.in_job) return true;
-        if (child.process) {
-            const DWORD cause = ::GetLastError();
-            ::TerminateProcess(raw(child.process), 1);
-            ::SetLastError(cause);
-        }
-        if (!itself) break;
-        place.program =
-            filled([](wchar_t* to, DWORD size) { return ::GetSystemDirectoryW(to, size); });
-        place.program.add(L"\\cmd.exe");
+        if (child.process) ::TerminateProcess(raw(child.process), 1);
     }
     return false;
 }
@@ -5068,8 +5108,8 @@ DAEMONIZE_LOCAL bool replace_daughter(Listener& listener, Child& old) noexcept {
     return written;
 }
 
-// The next end; false: this process's own. A spare stands in the file within a millisecond; the
-// making of a process, which takes ten or more, is so nobody's wait.
+// The next end of a daughter; false: this process's own. A spare stands in the file within a
+// millisecond; the making of a process, which takes ten or more, is so nobody's wait.
 DAEMONIZE_LOCAL bool await_signal(Listener& listener, DWORD& code) noexcept {
     const HANDLE both[2] = {raw(listener.stop), raw(listener.daughter.process)};
     for (DWORD idle = 50;; idle = 1000) {
@@ -5135,46 +5175,22 @@ DAEMONIZE_LOCAL void close_to_listener(PidLock& lock) noexcept {
     lock.listener->closed = true;
 }
 
-// A handler that closes the context runs in the listener itself: that one is not waited for, nor
-// freed.
-DAEMONIZE_LOCAL bool is_listener(const Listener& listener) noexcept {
-    return listener.thread_id.load() == ::GetCurrentThreadId();
-}
-
-DAEMONIZE_LOCAL void stop_listening(PidLock& lock) noexcept {
-    close_to_listener(lock);
-    if (!lock.listener) return;
-    ::SetEvent(raw(lock.listener->stop));
-    if (!is_listener(*lock.listener)) ::WaitForSingleObject(raw(lock.listener->thread), INFINITE);
-}
-
-// The daughter ends last, with her job, when nothing names her any more.
-DAEMONIZE_LOCAL void end_listener(PidLock& lock) noexcept {
-    Listener* const listener = lock.listener;
-    lock.listener = nullptr;
-    lock.owner.store(0);
-    if (listener && !is_listener(*listener)) delete listener;
-}
-
 // ---- The PID file ----
 // The lock is the open handle: read and write access, shared for reading alone. With the right to
 // delete, or deletion at its end, every reader of the C runtime's would be refused; with deletion
 // shared anybody could delete the file of a living daemon. A lock on a range of bytes would belong
 // to one process, and could not be handed over without a gap.
 
+// A query shares everything: it is in nobody's way, be it only for a moment.
 static const DWORD share_all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 
-// The one way to open what must exist. It follows no link, and a directory opens like a file, so
-// that it can be told what it is.
-DAEMONIZE_LOCAL Handle open_existing(const wchar_t* name, DWORD access, DWORD share) noexcept {
-    return owned(::CreateFileW(name, access, share, nullptr, OPEN_EXISTING,
-                               FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS, nullptr));
-}
-
-// The one way to open what may be made.
-DAEMONIZE_LOCAL Handle open_or_make(const wchar_t* name, DWORD access, DWORD share, DWORD how,
-                                    DWORD attributes = FILE_ATTRIBUTE_NORMAL) noexcept {
-    return owned(::CreateFileW(name, access, share, nullptr, how, attributes, nullptr));
+// The one way to open a file. What must exist opens without following a link, and a directory like
+// a file, so that it can be told what it is.
+DAEMONIZE_LOCAL Handle open_file(const wchar_t* name, DWORD access, DWORD share,
+                                 DWORD how = OPEN_EXISTING,
+                                 DWORD flags = FILE_FLAG_OPEN_REPARSE_POINT |
+                                               FILE_FLAG_BACKUP_SEMANTICS) noexcept {
+    return owned(::CreateFileW(name, access, share, nullptr, how, flags, nullptr));
 }
 
 // Why it is no PID file of ours; nullptr: nothing speaks against it.
@@ -5231,9 +5247,8 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     const char* const path = lock.path.c_str();
     const Wide name = wide_path(path);
     const Deadline deadline(patience);
-    BY_HANDLE_FILE_INFORMATION info;
-    std::memset(&info, 0, sizeof info);
-    const Handle there = open_existing(name.get(), FILE_READ_ATTRIBUTES, share_all);
+    BY_HANDLE_FILE_INFORMATION info = {};
+    const Handle there = open_file(name.get(), FILE_READ_ATTRIBUTES, share_all);
     const char* const why = there ? distrust(there, info) : nullptr;
     if (why) {
         fail(fault, errc::untrusted_pid_file, "cannot lock %p: %s", path, why);
@@ -5242,8 +5257,8 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     const DWORD hidden = info.dwFileAttributes & (FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM);
     for (;; ::Sleep(5)) {
         const bool late = deadline.over();
-        lock.file = open_or_make(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ,
-                                 CREATE_ALWAYS, hidden ? hidden : FILE_ATTRIBUTE_NORMAL);
+        lock.file = open_file(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ,
+                              CREATE_ALWAYS, hidden ? hidden : FILE_ATTRIBUTE_NORMAL);
         if (lock.file) return Attempt::got;
         const DWORD cause = ::GetLastError();
         if (cause == ERROR_SHARING_VIOLATION) return Attempt::held;
@@ -5260,7 +5275,7 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
     Listener* const listener = lock.listener = new Listener;
     listener->file = raw(lock.file);
     listener->job = make_deadly_job();
-    listener->stop = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    listener->stop = make_event();
     if (!listener->job || !listener->stop || !make_daughter(*listener, listener->daughter)) {
         refused(fault, "cannot receive signals");
         fault.code = static_cast<int>(errc::unsupported);
@@ -5271,18 +5286,18 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
         listener->thread = start_thread(listen, listener);
         if (listener->thread) return Attempt::got;
         refused(fault, "cannot start a thread for signals");
+        lock.owner.store(0);
     }
-    end_listener(lock);
-    return Attempt::failed;
+    return Attempt::failed;  // who gives up the lock ends the listener, too
 }
 
 DAEMONIZE_LOCAL void renew_lock(PidLock&, bool) noexcept {}
 
 // Emptied first: where it cannot be deleted (a reader has it open) a file stays that says "not
-// running". A successor that locks it in between is safe: its own handle forbids the deletion.
+// running". A successor that locks it in between is safe: its own handle forbids the deletion. Most
+// readers are gone in a moment, so it is tried for a tenth of a second.
 DAEMONIZE_LOCAL void empty_and_remove(Handle& file, const wchar_t* name) noexcept {
-    LARGE_INTEGER start;
-    start.QuadPart = 0;
+    const LARGE_INTEGER start = {};
     if (::SetFilePointerEx(raw(file), start, nullptr, FILE_BEGIN)) ::SetEndOfFile(raw(file));
     file.close();
     for (int round = 0; round < 10 && !::DeleteFileW(name); ++round) {
@@ -5292,21 +5307,29 @@ DAEMONIZE_LOCAL void empty_and_remove(Handle& file, const wchar_t* name) noexcep
     }
 }
 
-// The listener goes first: it would write a number into the emptied file. The file goes before the
-// daughter does: a number that nobody has any more stands in no file.
+// The listener goes first: it would write a number into the emptied file. The daughter ends last,
+// with her job: a number that nobody has any more stands in no file. A handler that closes the
+// context runs in the listener itself, which cannot wait for its own end, nor free what it uses.
+DAEMONIZE_LOCAL void end_lock(PidLock& lock, bool removes) noexcept {
+    Listener* const listener = lock.listener;
+    const bool waits = listener && listener->thread_id.load() != ::GetCurrentThreadId();
+    close_to_listener(lock);
+    if (listener) ::SetEvent(raw(listener->stop));
+    if (waits) ::WaitForSingleObject(raw(listener->thread), INFINITE);
+    if (removes) empty_and_remove(lock.file, wide_path(lock.path.c_str()).get());
+    lock.file.close();
+    lock.listener = nullptr;
+    lock.owner.store(0);
+    if (waits) delete listener;
+}
+
+// `own`: only if this process has entered itself; else it is the launcher's to remove.
 DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
-    if (!lock.file || (own && !is_entered(lock))) return;
-    stop_listening(lock);
-    empty_and_remove(lock.file, wide_path(lock.path.c_str()).get());
-    end_listener(lock);
+    if (lock.file && (!own || is_entered(lock))) end_lock(lock, true);
 }
 
 // In the launcher of a daemon that is ready: the daemon has a handle of its own by then.
-DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept {
-    stop_listening(lock);
-    lock.file.close();
-    end_listener(lock);
-}
+DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept { end_lock(lock, false); }
 
 // A program that is the daemon to be may ask its own PID file before its start: the lock on it is
 // its launcher's, and waiting for that would be waiting for itself.
@@ -5321,10 +5344,10 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     view = PidFileView();
     if (is_own_start(path)) return true;
     const Wide name = wide_path(path);
-    Handle file = open_existing(name.get(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE);
+    Handle file = open_file(name.get(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE);
     if (!file && ::GetLastError() == ERROR_SHARING_VIOLATION) {
-        view.locked = !open_existing(name.get(), FILE_WRITE_DATA, share_all);
-        file = open_existing(name.get(), GENERIC_READ, share_all);
+        view.locked = !open_file(name.get(), FILE_WRITE_DATA, share_all);
+        file = open_file(name.get(), GENERIC_READ, share_all);
     }
     if (!file) {
         const DWORD cause = ::GetLastError();
@@ -5339,17 +5362,17 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     if (!read_view(file, view, why))
         return why ? fail(fault, errc::untrusted_pid_file, "cannot read %p: %s", path, why)
                    : refused(fault, "cannot read %p", path);
-    view.is_remote = view.proves = is_remote(file);
+    view.is_remote = view.proves = is_remote(file);  // it proves a stranger, who has no number here
     view.owner = view.is_remote ? -1 : 0;
     return true;
 }
 
-// What a killed daemon could not do: under a lock of our own, and only if nobody else came. An empty
-// file that a reader keeps says "not running", too: there is no failure.
+// What a killed daemon could not do: under a lock of our own, and only if nobody else came. An
+// empty file that a reader keeps says "not running", too: there is no failure.
 DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, long pid,
                                      Fault&) noexcept {
     const Wide name = wide_path(path);
-    Handle file = open_existing(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ);
+    Handle file = open_file(name.get(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ);
     PidFileView now;
     const char* why = nullptr;
     if (file && read_view(file, now, why) && now.device == seen.device && now.inode == seen.inode &&
@@ -5359,7 +5382,10 @@ DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, 
 }
 
 // ---- Processes ----
+// A number means a process only as long as somebody has a handle to it: so each is opened first,
+// and then asked about by its handle.
 
+// In units of 100 ns.
 DAEMONIZE_LOCAL unsigned long long as_number(const FILETIME& time) noexcept {
     return static_cast<unsigned long long>(time.dwHighDateTime) << 32 | time.dwLowDateTime;
 }
@@ -5367,7 +5393,6 @@ DAEMONIZE_LOCAL unsigned long long as_number(const FILETIME& time) noexcept {
 // In the system's list, which alone tells of parents; false: not there.
 DAEMONIZE_LOCAL bool find_entry(DWORD pid, PROCESSENTRY32W& entry) noexcept {
     const Handle snapshot = owned(::CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0));
-    std::memset(&entry, 0, sizeof entry);
     entry.dwSize = sizeof entry;
     BOOL more = snapshot && ::Process32FirstW(raw(snapshot), &entry);
     while (more && entry.th32ProcessID != pid) more = ::Process32NextW(raw(snapshot), &entry);
@@ -5407,6 +5432,8 @@ DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept
     return open_parent(named, daemon) && !has_ended(raw(daemon.handle));
 }
 
+// Of this process: a stop of such a daemon may end whoever asked for it. The depth is limited, for
+// processes come and go while the chain is walked.
 DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
     Process child, parent;
     if (!open_process(self(), child)) return false;
@@ -5418,13 +5445,14 @@ DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
 }
 
 // The system itself asks for the right to end the process.
-DAEMONIZE_LOCAL bool may_signal(Process&, const PidFileView&, Fault&) noexcept {
+DAEMONIZE_LOCAL bool may_signal(const Process&, const PidFileView&, Fault&) noexcept {
     return true;
 }
 
 // The exit code tells whose signal it was: of two that end the same daughter one is lost, and is
 // sent again to the next. (Of two equal ones each takes it for its own, as on Unix.) An end is
-// refused also while another's signal is ending her: then her end comes a moment later.
+// refused also while another's signal is ending her: then her end comes a moment later. And an end
+// that was granted comes later, too: her code is read when she is gone.
 DAEMONIZE_LOCAL Sent send_signal(const Process& named, int signum) noexcept {
     const HANDLE process = raw(named.handle);
     if (has_ended(process)) return Sent::lost;
@@ -5443,6 +5471,7 @@ DAEMONIZE_LOCAL Sent send_signal(const Process& named, int signum) noexcept {
     return code == static_cast<DWORD>(signum) ? Sent::sent : Sent::lost;
 }
 
+// The daughter takes it for her daemon, as any signal.
 DAEMONIZE_LOCAL Sent ask_to_end(const Process& named, int signum) noexcept {
     return send_signal(named, signum);
 }
@@ -5465,14 +5494,12 @@ DAEMONIZE_LOCAL bool await_end(const Process& process, const Deadline& deadline)
     }
 }
 
-// Both times count 100 ns.
+// At least 1 ms: 0 says that the age is not known.
 DAEMONIZE_LOCAL Duration age(const Process& process) noexcept {
     FILETIME time;
     ::GetSystemTimeAsFileTime(&time);
-    const unsigned long long now = as_number(time), unit = 10000;
-    if (process.born == 0) return Duration(0);
-    return Duration(
-        now < process.born + unit ? 1 : static_cast<long long>((now - process.born) / unit));
+    const long long ms = static_cast<long long>(as_number(time) - process.born) / 10000;
+    return Duration(process.born == 0 ? 0 : ms > 0 ? ms : 1);
 }
 
 // ---- Signals ----
@@ -5487,8 +5514,9 @@ static struct CapturedSignal {
     Route now() const noexcept { return owner ? route : below; }
 } signals[signal_end];
 
+// Held in a start: whatever comes is counted, until it is said what each signal does.
 static SRWLOCK signals_guard = SRWLOCK_INIT;
-static std::atomic<bool> signals_held(false);  // in a start: counted until it is said what they do
+static std::atomic<bool> signals_held(false);
 static Handle wake;
 
 // 0 and 1 are what a process ends with by itself: they cannot be told from an order to end.
@@ -5510,7 +5538,8 @@ DAEMONIZE_LOCAL bool ends_by_default(int signum) noexcept {
 
 DAEMONIZE_LOCAL void tell_end(int status) noexcept;
 
-// As the system ends a program at Ctrl-C, so that a batch file sees what happened.
+// As the system ends a program at Ctrl-C, so that a batch file sees what happened. No exit handler
+// runs: this may be any thread, in the middle of anything.
 [[noreturn]] DAEMONIZE_LOCAL void end_by(int signum) noexcept {
     const UINT control_c_exit = 0xC000013AU;
     tell_end(128 + signum);
@@ -5544,7 +5573,7 @@ DAEMONIZE_LOCAL bool run_c_handler(int signum) noexcept {
     return true;
 }
 
-// False: nobody wants it.
+// False: nobody wants it. kill_signal is never counted nor held: nobody can handle it.
 DAEMONIZE_LOCAL bool deliver(int signum) noexcept {
     Route wanted = Route::standard;
     if (signum != kill_signal) {
@@ -5579,21 +5608,20 @@ static BOOL WINAPI on_console_event(DWORD event) {
     return TRUE;
 }
 
+// What the table says at this moment; a signal may be counted in the next. What is counted for
+// signal_map before anybody waits is pending for no SignalHandler: it has no owner yet.
 DAEMONIZE_LOCAL int pending_signals(int signum) noexcept {
     const Locked guard(signals_guard);
     return signals[signum].count;
 }
-
-DAEMONIZE_LOCAL bool take_signal(int signum) noexcept {
-    const Locked guard(signals_guard);
-    return signals[signum].count > 0 && signals[signum].count-- > 0;
-}
-
 DAEMONIZE_LOCAL bool has_captured(int signum, const void* owner) noexcept {
     const Locked guard(signals_guard);
     return signals[signum].owner == owner;
 }
-
+DAEMONIZE_LOCAL bool is_routed(int signum, Route wanted) noexcept {
+    const Locked guard(signals_guard);
+    return signals[signum].route == wanted;
+}
 DAEMONIZE_LOCAL bool is_any_pending() noexcept {
     const Locked guard(signals_guard);
     for (const CapturedSignal& captured : signals)
@@ -5601,13 +5629,15 @@ DAEMONIZE_LOCAL bool is_any_pending() noexcept {
     return false;
 }
 
-DAEMONIZE_LOCAL bool is_routed(int signum, Route wanted) noexcept {
+// False: another thread was faster.
+DAEMONIZE_LOCAL bool take_signal(int signum) noexcept {
     const Locked guard(signals_guard);
-    return signals[signum].route == wanted;
+    return signals[signum].count > 0 && signals[signum].count-- > 0;
 }
 
+// Reset by hand alone: the program may wait for it, too, and its wait must not use the ring up.
 DAEMONIZE_LOCAL bool open_wake(Fault& fault) noexcept {
-    if (!wake) wake = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    if (!wake) wake = make_event();
     return wake || refused(fault, "cannot make an event for signals");
 }
 
@@ -5626,6 +5656,7 @@ DAEMONIZE_LOCAL void set_owner(CapturedSignal& captured, const void* owner) noex
     captured.owner = owner;
 }
 
+// A signal has one owner: of two each would see some of them.
 DAEMONIZE_LOCAL bool capture(int signum, const void* owner, Fault& fault) noexcept {
     const Locked guard(signals_guard);
     CapturedSignal& captured = signals[signum];
@@ -5635,7 +5666,6 @@ DAEMONIZE_LOCAL bool capture(int signum, const void* owner, Fault& fault) noexce
     set_owner(captured, owner);
     return true;
 }
-
 DAEMONIZE_LOCAL void release(int signum, const void* owner) noexcept {
     const Locked guard(signals_guard);
     if (signals[signum].owner == owner) set_owner(signals[signum], nullptr);
@@ -5709,18 +5739,20 @@ DAEMONIZE_LOCAL void let_signals_in(const Session&, SignalHold&) noexcept {
 // manager's hands 30 seconds after its birth; main() cannot wait for that, for it runs the body. So
 // the dispatcher gets a thread, and main() goes on when that has joined.
 //
-// `sc create NAME binPath= "PROGRAM run ..."`: the verb `run` of control(), with services.exe as its
-// parent, is a service. The manager's functions are in a library that nothing else here needs.
+// `sc create NAME binPath= "PROGRAM run ..."`: the verb `run` of control(), with services.exe as
+// its parent, is a service. The manager's functions are in a library that nothing else here needs.
 
+// All zero in a program that is no service. The guard: main(), the manager's two threads and the
+// listener may report at once.
 static struct Service {
     SERVICE_STATUS_HANDLE handle;
     DWORD state, checkpoint;
-    HANDLE joined, ended;  // events
     SRWLOCK guard;
     BOOL(WINAPI* dispatch)(const SERVICE_TABLE_ENTRYW*);
     SERVICE_STATUS_HANDLE(WINAPI* enlist)(LPCWSTR, LPHANDLER_FUNCTION_EX, LPVOID);
     BOOL(WINAPI* set_status)(SERVICE_STATUS_HANDLE, LPSERVICE_STATUS);
 } service;
+static Handle service_joined, service_ended;  // events
 
 // Nothing comes after STOPPED, and a service that is told to stop while it starts never runs. While
 // something is pending each report is a checkpoint.
@@ -5731,18 +5763,15 @@ DAEMONIZE_LOCAL void set_service(DWORD state, int exit_code = 0) noexcept {
     if (service.state == SERVICE_STOPPED || (service.state == SERVICE_STOP_PENDING && !stopping))
         return;
     const bool pending = state == SERVICE_START_PENDING || state == SERVICE_STOP_PENDING;
-    SERVICE_STATUS status;
-    std::memset(&status, 0, sizeof status);
+    const DWORD controls =
+        state == SERVICE_STOPPED
+            ? 0
+            : SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_SHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE;
+    const DWORD cause = exit_code == 0 ? NO_ERROR : ERROR_SERVICE_SPECIFIC_ERROR;
+    const DWORD code = static_cast<DWORD>(exit_code), kind = SERVICE_WIN32_OWN_PROCESS;
+    const DWORD point = pending ? ++service.checkpoint : 0, hint = pending ? 10000 : 0;
+    SERVICE_STATUS status = {kind, state, controls, cause, code, point, hint};
     service.state = state;
-    status.dwServiceType = SERVICE_WIN32_OWN_PROCESS;
-    status.dwCurrentState = state;
-    if (state != SERVICE_STOPPED)
-        status.dwControlsAccepted =
-            SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_SHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE;
-    if (exit_code != 0) status.dwWin32ExitCode = ERROR_SERVICE_SPECIFIC_ERROR;
-    status.dwServiceSpecificExitCode = static_cast<DWORD>(exit_code);
-    status.dwCheckPoint = pending ? ++service.checkpoint : 0;
-    status.dwWaitHint = pending ? 10000 : 0;
     service.set_status(service.handle, &status);
 }
 
@@ -5764,18 +5793,19 @@ static void WINAPI serve(DWORD, LPWSTR*) {
     service.handle = service.enlist(L"", on_service_control, nullptr);
     service.state = SERVICE_START_PENDING;
     set_service(SERVICE_START_PENDING);
-    ::SetEvent(service.joined);
-    while (::WaitForSingleObject(service.ended, 1000) == WAIT_TIMEOUT) {
+    ::SetEvent(raw(service_joined));
+    while (::WaitForSingleObject(raw(service_ended), 1000) == WAIT_TIMEOUT) {
         const DWORD state = service.state;
         if (state != SERVICE_RUNNING) set_service(state);
     }
 }
 
+// The dispatcher comes back when the service has ended, or at once if this is none after all.
 static unsigned __stdcall dispatch_service(void*) {
     wchar_t none[] = L"";
     const SERVICE_TABLE_ENTRYW table[] = {{none, serve}, {nullptr, nullptr}};
     service.dispatch(table);
-    ::SetEvent(service.joined);  // refused: no service after all
+    ::SetEvent(raw(service_joined));
     return 0;
 }
 
@@ -5791,7 +5821,7 @@ bool find_function(HMODULE library, const char* name, F& function) noexcept {
 // there is no manager, and `run` in a console is not to wait.
 DAEMONIZE_LOCAL void join_services() noexcept {
     PROCESSENTRY32W entry;
-    if (service.joined || !find_entry(::GetCurrentProcessId(), entry) ||
+    if (service_joined || !find_entry(::GetCurrentProcessId(), entry) ||
         !find_entry(entry.th32ParentProcessID, entry) ||
         !same_name(entry.szExeFile, std::wcslen(entry.szExeFile), L"services.exe"))
         return;
@@ -5800,11 +5830,12 @@ DAEMONIZE_LOCAL void join_services() noexcept {
         !find_function(library, "RegisterServiceCtrlHandlerExW", service.enlist) ||
         !find_function(library, "SetServiceStatus", service.set_status))
         return;
-    service.joined = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
-    service.ended = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
-    if (start_thread(dispatch_service, nullptr)) ::WaitForSingleObject(service.joined, 30000);
+    service_joined = make_event();
+    service_ended = make_event();
+    if (start_thread(dispatch_service, nullptr)) ::WaitForSingleObject(raw(service_joined), 30000);
 }
 
+// Of the moments that systemd is told of, the manager here knows two.
 enum class Moment { ready, stopping, reloading, reloaded, alive, launched };
 DAEMONIZE_LOCAL bool tell_moment(Moment moment, long = 0) noexcept {
     if (moment == Moment::ready) set_service(SERVICE_RUNNING);
@@ -5815,9 +5846,10 @@ DAEMONIZE_LOCAL bool tell_moment(Moment moment, long = 0) noexcept {
 // The last that the manager hears: the process may go on for a moment.
 DAEMONIZE_LOCAL void tell_end(int status) noexcept {
     set_service(SERVICE_STOPPED, status);
-    if (service.ended) ::SetEvent(service.ended);
+    if (service_ended) ::SetEvent(raw(service_ended));
 }
 
+// Without exit handlers and destructors: those of a launcher's program are run by its daemon.
 [[noreturn]] DAEMONIZE_LOCAL void leave(int status) noexcept {
     tell_end(status);
     ::_exit(status);
@@ -5860,6 +5892,7 @@ DAEMONIZE_LOCAL const char* unsupported_option(const DaemonOptions& o) noexcept 
     return nullptr;
 }
 
+// Nothing tells where a process was started from; a service finds its manager in join_services().
 DAEMONIZE_LOCAL Evidence evidence() noexcept {
     Evidence seen;
     seen.pid = self();
@@ -5933,6 +5966,7 @@ DAEMONIZE_LOCAL bool is_file_name(const char* name) noexcept {
     return true;
 }
 
+// Two starts may make it at once: one that is there is as good.
 DAEMONIZE_LOCAL bool make_directory(const char* path, Fault& fault) noexcept {
     return ::CreateDirectoryW(wide_path(path).get(), nullptr) ||
            ::GetLastError() == ERROR_ALREADY_EXISTS ||
@@ -5974,12 +6008,11 @@ DAEMONIZE_LOCAL const char* root_directory() noexcept {
 // ---- Standard streams ----
 
 // The C runtime's descriptor and the system's standard handle: printf() looks at the one,
-// WriteFile(GetStdHandle()) and children at the other.
+// WriteFile(GetStdHandle()) and children at the other. Both name the handle that _dup2() has made;
+// what it was made from is closed again.
 DAEMONIZE_LOCAL bool put_stream(const Handle& file, int which, Fault& fault) noexcept {
     const HANDLE here = ::GetCurrentProcess();
-    HANDLE copy = nullptr;
-    ::DuplicateHandle(here, raw(file), here, &copy, 0, FALSE, DUPLICATE_SAME_ACCESS);
-    Handle keeper = owned(copy);
+    Handle keeper = owned(duplicate(here, raw(file), here));
     const int fd = keeper ? ::_open_osfhandle(keeper.get(), _O_BINARY) : -1;
     if (fd != -1) keeper.release();  // the descriptor's from here on
     const bool done =
@@ -5996,18 +6029,19 @@ DAEMONIZE_LOCAL bool open_log(const char* path, int which, bool truncates, Handl
                               Fault& fault) noexcept {
     const Wide full = wide_path(path);
     const wchar_t* const name = full.get();
-    if (truncates && which != 0 && !open_or_make(name, GENERIC_WRITE, share_all, CREATE_ALWAYS))
+    const DWORD access = which == 0 ? GENERIC_READ : FILE_APPEND_DATA | SYNCHRONIZE;
+    const DWORD how = which == 0 ? OPEN_EXISTING : OPEN_ALWAYS, plain = FILE_ATTRIBUTE_NORMAL;
+    if (truncates && which != 0 && !open_file(name, GENERIC_WRITE, share_all, CREATE_ALWAYS, plain))
         return refused(fault, "cannot empty %p", path);
-    out = which == 0 ? open_or_make(name, GENERIC_READ, share_all, OPEN_EXISTING)
-                     : open_or_make(name, FILE_APPEND_DATA | SYNCHRONIZE, share_all, OPEN_ALWAYS);
+    out = open_file(name, access, share_all, how, plain);
     return out || refused(fault, "cannot open %p", path);
 }
 
+// For a start, and again for a reload: then the old file stays until the new one is there.
 DAEMONIZE_LOCAL bool open_target(Session& s, int which, Fault& fault) noexcept {
     Target& target = s.targets[which];
     return open_log(target.path.c_str(), which, target.truncates, target.file, fault);
 }
-
 DAEMONIZE_LOCAL bool reopen(const Session& s, int which, Fault& fault) noexcept {
     Handle file;
     return open_log(s.targets[which].path.c_str(), which, false, file, fault) &&
@@ -6040,6 +6074,8 @@ DAEMONIZE_LOCAL Handle inheritable_null() noexcept {
 // Both hold the lock until the verdict: there is no gap, and a launcher that is killed takes the
 // daemon, and with that the lock, along.
 
+// What the launcher has of a start under way. Its end closes the job: a daemon that was not let out
+// of it by then ends, too.
 struct Launch {
     Handle job, section, payload, told;
     Handle words, mouth;  // of the daemon: both ends of a pipe, where the launcher is on a console
@@ -6083,11 +6119,11 @@ DAEMONIZE_LOCAL void show_streams(Launch& launch) noexcept {
     launch.page->streams[2] = mouth;
 }
 
-// The nonce tells one start from another, so that a stale switch fits none. It is no secret: whoever
-// can read the page can write it into an environment.
+// The nonce tells one start from another, so that a stale switch fits none. It is no secret:
+// whoever can read the page can write it into an environment.
 DAEMONIZE_LOCAL bool write_page(const Session& s, Launch& launch) noexcept {
     launch.page = static_cast<Page*>(make_section(sizeof(Page), launch.section));
-    launch.told = owned(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    launch.told = make_event();
     if (!launch.page || !launch.told) return false;
     Page& page = *launch.page;
     std::memcpy(page.magic, page_magic, sizeof page_magic);
@@ -6137,12 +6173,13 @@ DAEMONIZE_LOCAL void add_argument(Wide& line, const wchar_t* text) noexcept {
 DAEMONIZE_LOCAL Wide command_line(const DaemonOptions& o, const Wide& program) noexcept {
     Wide line;
     if (!o.replace_arguments) return std::move(line.add(::GetCommandLineW()));
-    line = quoted_program(program);
+    line.add(L"\"").add(program.get()).add(L"\"");
     for (const std::string& argument : o.arguments)
         add_argument(line, wide(argument.c_str()).get());
     return line;
 }
 
+// In any: the numbers of those above are nobody's to know.
 DAEMONIZE_LOCAL bool is_in_job(HANDLE process) noexcept {
     BOOL inside = FALSE;
     return ::IsProcessInJob(process, nullptr, &inside) && inside;
@@ -6150,8 +6187,10 @@ DAEMONIZE_LOCAL bool is_in_job(HANDLE process) noexcept {
 
 // Out of the caller's job, if that lets go, and into the launcher's. Jobs nest: where an inner one
 // lets go an outer one may not, and only the new process tells. So, of a launcher in a job, it is
-// asked before it is put into ours; of any other it is born there. (Windows 7 does not nest: there
-// the daemon of such a launcher is in none of ours, and outlives it if that is killed.)
+// asked before it is put into ours; of any other it is born there. Access is denied where the
+// caller's job forbids to leave: then the daemon stays in that, and is born in ours as well.
+// (Windows 7 does not nest: there the daemon of such a launcher is in none of ours, and outlives it
+// if that is killed.)
 DAEMONIZE_LOCAL bool create_daemon(Birthplace& place, HANDLE job, Child& child,
                                    bool& stays) noexcept {
     const bool asks = is_in_job(::GetCurrentProcess());
@@ -6174,29 +6213,26 @@ DAEMONIZE_LOCAL bool hand_over(Page& page, const Child& child) noexcept {
     const HANDLE here = ::GetCurrentProcess();
     const DWORD access = PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE;
     page.daemon = child.pid;
-    return ::DuplicateHandle(here, here, raw(child.process), &page.launcher_process, access, FALSE,
-                             0) &&
-           ::ResumeThread(raw(child.thread)) != static_cast<DWORD>(-1);
+    page.launcher_process = duplicate(here, here, raw(child.process), access);
+    return page.launcher_process && ::ResumeThread(raw(child.thread)) != static_cast<DWORD>(-1);
 }
 
-// The program once more. False: nothing of it is left. One NUL for each stream: a C runtime that
-// replaces descriptor 0 closes what 1 and 2 had shared.
+// The program once more. False: what there is of it is to be ended. One NUL for each stream: a C
+// runtime that replaces descriptor 0 closes what 1 and 2 had shared.
 DAEMONIZE_LOCAL bool relaunch(Session& s, Launch& launch, Fault& fault) noexcept {
     Birthplace place;
     Wide environment;
     Str program;
     const HANDLE here = ::GetCurrentProcess();
     const Handle nulls[3] = {inheritable_null(), inheritable_null(), inheritable_null()};
-    HANDLE shown = nullptr;
-    ::DuplicateHandle(here, raw(launch.section), here, &shown, SECTION_MAP_READ, TRUE, 0);
-    const Handle closes = owned(shown);
-    fill_environment(environment, shown, launch.page->nonce);
+    const Handle card = owned(duplicate(here, raw(launch.section), here, SECTION_MAP_READ, true));
+    fill_environment(environment, raw(card), launch.page->nonce);
     place.program = own_path();
     place.command = command_line(*s.context, place.program);
     place.environment = environment.data();
-    place.directory = birth.directory_size > 0 ? birth.directory : nullptr;
+    place.directory = birth.directory;
     for (int which = 0; which < 3; ++which) place.inherited[which] = raw(nulls[which]);
-    place.inherited[3] = shown;
+    place.inherited[3] = raw(card);
     place.inherits = 4;
     narrow(place.program.get(), program);
     const bool made = create_daemon(place, raw(launch.job), launch.daemon, s.in_job);
@@ -6204,7 +6240,6 @@ DAEMONIZE_LOCAL bool relaunch(Session& s, Launch& launch, Fault& fault) noexcept
     const bool refuses = made && s.in_job && s.context->must_leave_job;
     if (made && !refuses && hand_over(*launch.page, launch.daemon)) return true;
     refused(fault, "cannot start again %p", program.c_str());
-    ::TerminateProcess(raw(launch.daemon.process), 1);
     return refuses && fail(fault, errc::unsupported,
                            "cannot use option must_leave_job: the caller's job does not let go");
 }
@@ -6226,22 +6261,24 @@ DAEMONIZE_LOCAL void await_daemon(const Session& s, const Launch& launch,
                                   const Deadline& deadline) noexcept {
     const HANDLE both[2] = {raw(launch.told), raw(launch.daemon.process)};
     const Deadline line(Duration(1000));
-    bool told_wait = !s.tells_wait;
+    bool tells = s.tells_wait;
     for (;;) {
         const bool late = deadline.over();
-        const DWORD limit = limit_of(deadline, launch.words ? 50 : told_wait ? INT_MAX : 1000);
+        const DWORD limit = limit_of(deadline, launch.words ? 50 : tells ? 1000 : INT_MAX);
         const DWORD ready = ::WaitForMultipleObjects(2, both, FALSE, limit);
         pass_words(launch.words);
         if (ready != WAIT_TIMEOUT || late) return;
-        if (told_wait || !line.over()) continue;
-        told_wait = true;
-        print(1, s.program.c_str(), "waits until the daemon is ready");
+        if (tells && line.over()) {
+            tells = false;
+            print(1, s.program.c_str(), "waits until the daemon is ready");
+        }
     }
 }
 
 // The swap settles what a time limit and an answer in the same moment would leave open. A report is
-// looked at before it is believed: the daemon may have scribbled over the page. Accepted, the
-// daemon leaves the launcher's deadly job; one that cannot would end with this process.
+// looked at before it is believed: the daemon may have scribbled over the page. Of a daemon that is
+// ready the launcher's job is made harmless, also to what the daemon starts; where that fails the
+// daemon would end with this process.
 DAEMONIZE_LOCAL bool judge_daemon(Session& s, const Launch& launch, Fault& fault, const char*& text,
                                   std::size_t& size) noexcept {
     static Str words;  // of the daemon
@@ -6301,6 +6338,7 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold&, bool& started, Fault& fault
         started = judge_daemon(s, launch, fault, text, size);
     }
     if (started) return Role::launcher;
+    // By the job for what the daemon has started already, by itself where it is in none.
     const HANDLE daemon = raw(launch.daemon.process);
     if (daemon && launch.job) ::TerminateJobObject(raw(launch.job), 1);
     if (daemon) ::TerminateProcess(daemon, 1);
@@ -6313,7 +6351,8 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold&, bool& started, Fault& fault
 
 // ---- The start: the daemon ----
 
-// Once: a second context of the daemon's is not born.
+// What was fetched before main() is the first session's; a second context of the daemon's is not
+// born.
 DAEMONIZE_LOCAL bool adopt_birth(Session& s) noexcept {
     look_at_birth();
     if (!birth.is_daemon || birth.taken) return false;
@@ -6324,7 +6363,8 @@ DAEMONIZE_LOCAL bool adopt_birth(Session& s) noexcept {
     return true;
 }
 
-// The daemon's one word. False: its launcher is gone, or has given up.
+// The daemon's one word. Report and text are there before it is swapped in: the launcher reads them
+// after. False: its launcher is gone, or has given up.
 DAEMONIZE_LOCAL bool tell_leader(Session& s, const Report& report, const char* text,
                                  std::size_t size) noexcept {
     if (!s.channel) return false;
@@ -6341,7 +6381,8 @@ DAEMONIZE_LOCAL bool tell_leader(Session& s, const Report& report, const char* t
     return told;
 }
 
-// Until ready, 2 is the launcher's: its file, its pipe, or the pipe to its console.
+// Until ready, 2 is the launcher's: its file, its pipe, or the pipe to its console. What the
+// launcher could not show (a closed stream) is taken by the log, or by NUL.
 DAEMONIZE_LOCAL bool set_up_stream(Session& s, int which, Fault& fault) noexcept {
     Target& target = s.targets[which];
     if (target.choice == Stream::path_choice && !features.open_target(s, which, fault))
@@ -6349,10 +6390,8 @@ DAEMONIZE_LOCAL bool set_up_stream(Session& s, int which, Fault& fault) noexcept
     Handle launchers;
     if (which == 2 || target.choice == Stream::keep_choice)
         launchers = owned(fetch(birth.page->streams[which]));
-    return put_stream(launchers     ? launchers
-                      : target.file ? target.file
-                                    : s.null_device,
-                      which, fault);
+    const Handle& file = launchers ? launchers : target.file ? target.file : s.null_device;
+    return put_stream(file, which, fault);
 }
 
 // prevent_core: no box that waits for a click, of the system's or (abort(), assert()) of the C
@@ -6375,6 +6414,7 @@ DAEMONIZE_LOCAL bool move_in(Session& s, Fault& fault) noexcept {
     return true;
 }
 
+// By name, as the system compares names: "Path" is PATH.
 DAEMONIZE_LOCAL bool is_kept_variable(const Session& s, const wchar_t* name,
                                       std::size_t size) noexcept {
     if (same_name(name, size, L"SystemRoot")) return true;  // no sockets without it, nor some DLLs
@@ -6383,7 +6423,8 @@ DAEMONIZE_LOCAL bool is_kept_variable(const Session& s, const wchar_t* name,
     return *name == L'=';  // the directories of the drives
 }
 
-// A directory that is a process's own cannot be removed: it is left as early as that is possible.
+// A directory that is a process's own cannot be removed: it is left as early as that is possible,
+// and no earlier: the program's privileged step still has the launcher's, and all its variables.
 DAEMONIZE_LOCAL bool settle_in(Session& s, Fault& fault) noexcept {
     const char* const directory = s.directory.c_str();
     if (*directory && !::SetCurrentDirectoryW(wide(directory).get()))
@@ -6395,6 +6436,7 @@ DAEMONIZE_LOCAL bool settle_in(Session& s, Fault& fault) noexcept {
     return true;
 }
 
+// What a user of this system would ask next.
 DAEMONIZE_LOCAL void explain_system(const Session& s, std::string& out) {
     if (s.in_job) out += "job: the caller's does not let go; the daemon ends when that is closed\n";
     if (service.handle) out += "service manager: this is one of its services\n";
@@ -6431,8 +6473,8 @@ DAEMONIZE_LOCAL bool next_word(const wchar_t*& at, Wide& word, bool is_program) 
 
 // A word of main()'s in UTF-8. It is looked up in the command line, which loses nothing, and is the
 // same if the C runtime made this of it in the code page of the system. One that is not there (the
-// program's own, a pattern that the C runtime expanded) is taken for UTF-8 where it can be, else for
-// that code page.
+// program's own, a pattern that the C runtime expanded) is taken for UTF-8 where it can be, else
+// for that code page.
 DAEMONIZE_LOCAL const char* word_at(const char* const* argv, int index, Str& room) noexcept {
     const wchar_t* at = ::GetCommandLineW();
     Wide word;

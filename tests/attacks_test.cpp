@@ -213,7 +213,8 @@ TEST_CASE("Attack: a report of a number that is everybody ends nobody") {
     CHECK_FALSE(contains(said.out, "dead"));
 }
 
-TEST_CASE("Attack: a report of a failure without a code, or of no code that there is, is a failure") {
+TEST_CASE(
+    "Attack: a report of a failure without a code, or of no code that there is, is a failure") {
     SKIP_UNLESS(has_program("hostile-asan"), "this compiler has no address sanitizer");
     for (const std::string number : {"0", "-2147483648", "2147483647", "-1"}) {
         INFO(number);
@@ -507,6 +508,30 @@ TEST_CASE("Attack: root's log without a drop goes through nobody's link, and int
     }
 }
 
+TEST_CASE("Attack: a log that `reload` makes in a user's directory has his group, as the start's") {
+    NEEDS_ROOT();
+    SKIP_UNLESS(!generic(),
+                "POSIX does not tell whose a process is: root signals none by that file");
+    const Daemon daemon;
+    const Scratch& dir = daemon.dir;
+    dir.directory("alice");
+    give(dir / "alice");
+    const std::string log = dir / "alice/app.log";
+    const auto verb = [&](const std::string& word) {
+        return run({{program("subject"), word, "--pidfile", daemon.pidfile, "--stdout", log,
+                     "--user", "nobody"}});
+    };
+    REQUIRE(verb("start").status == 0);
+    CHECK(stat_of(log).st_gid == nobody);
+    REQUIRE(rename(log.c_str(), (log + ".1").c_str()) == 0);
+    const Outcome said = verb("reload");
+    INFO(said.text());
+    CHECK(said.status == 0);
+    CHECK(stat_of(log).st_uid == nobody);
+    CHECK(stat_of(log).st_gid == nobody);
+    CHECK(run({{program("subject"), "stop", "--pidfile", daemon.pidfile}}).status == 0);
+}
+
 TEST_CASE("Attack: a jail by way of nobody's link is refused") {
     NEEDS_ROOT();
     const Daemon daemon;
@@ -574,6 +599,18 @@ TEST_CASE("Attack: capabilities that were to survive the drop: none does, or it 
         CHECK((refused || clean));
         if (kind == "none") CHECK(clean);
     }
+}
+
+TEST_CASE("Attack: capabilities that nobody may ask for: the drop is refused") {
+    NEEDS_ROOT();
+    NEEDS_DENY();
+    SKIP_UNLESS(!generic(), "there are no capabilities on any other Unix");
+    Launch launch = hostile({"capable", "keep=1", "user=nobody", "detach=no", "kind=keep"});
+    launch.argv = denied({"capget:EPERM"}, launch.argv);
+    without_leak_check(launch);
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(contains(said.out, "refused error=drop_incomplete"));
 }
 
 TEST_CASE("Attack: a set-uid program that names no user keeps no right of its owner's") {
@@ -735,8 +772,8 @@ TEST_CASE("Attack: starts that fail leave neither memory nor descriptors in thei
         INFO(user);
         const Scratch dir;
         const std::string file = dir / "f.pid";
-        Launch launch = hostile({"starts-and-fails", "detach=yes", "pidfile=" + file, user},
-                                "hostile-asan");
+        Launch launch =
+            hostile({"starts-and-fails", "detach=yes", "pidfile=" + file, user}, "hostile-asan");
         launch.limit = Millis(30000);
         const Outcome said = run(launch);
         INFO(said.text());
@@ -746,10 +783,12 @@ TEST_CASE("Attack: starts that fail leave neither memory nor descriptors in thei
     }
 }
 
-TEST_CASE("Attack: fail() with a log that is a pipe without a reader: its text and status arrive") {
-    for (const std::string printed : {"", "printed=1"}) {
-        INFO(printed);
-        const Outcome said = run(hostile({"fails-into-a-pipe", "detach=yes", printed}));
+TEST_CASE(
+    "Attack: fail() with a log that is a pipe without a reader, or full: its text and status "
+    "arrive") {
+    for (const std::string how : {"", "printed=1", "full=1"}) {
+        INFO(how);
+        const Outcome said = run(hostile({"fails-into-a-pipe", "detach=yes", "limit=3000", how}));
         INFO(said.text());
         CHECK(said.status == 7);
         CHECK(contains(said.err, "not today"));
@@ -784,6 +823,71 @@ TEST_CASE("Attack: one connection of inetd's, and a manager that is gone: the cl
     INFO(said.text());
     CHECK(contains(said.out, "open=1 closed=0."));
     CHECK(said.err == "");
+}
+
+TEST_CASE("Attack: make_directory: root gives away no directory that a user has put in its place") {
+    NEEDS_ROOT();
+    NEEDS_TRACE_OF_ALL();
+    const Scratch dir;
+    dir.directory("alice");
+    give(dir / "alice");
+    const std::string run_there = dir / "alice/run", secret = dir / "alice/secret";
+    dir.directory("alice/secret", 0700);
+    const ino_t inode = stat_of(secret).st_ino;
+    const Meddler meddler({"exchange", run_there, secret}, true);
+    const auto is_roots = [&] {
+        for (const std::string& name : {run_there, secret}) {
+            const struct stat st = stat_of(name);
+            if (st.st_ino == inode) return st.st_uid == 0 && (st.st_mode & 0777) == 0700;
+        }
+        return true;  // in the middle of an exchange
+    };
+    rounds(
+        Millis(4000),
+        [&] {
+            run({{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=mkdirat", "-e",
+                  "inject=mkdirat:delay_exit=3000", program("hostile"), "asked-after-close",
+                  "make=1", "user=nobody", "detach=yes", "pidfile=" + run_there + "/a.pid"}});
+            none_left();
+            rmdir(stat_of(secret).st_ino == inode ? run_there.c_str() : secret.c_str());
+            if (stat_of(secret).st_ino != inode) rename(run_there.c_str(), secret.c_str());
+        },
+        is_roots);
+}
+
+TEST_CASE("Attack: allow_threads: text in a buffer of stdout appears once, by start of control()") {
+    const Scratch dir;
+    const Outcome said = run(hostile({"prints-before-start", "detach=yes", "threads=1",
+                                      "pidfile=" + (dir / "t.pid"), "log=" + (dir / "log")}));
+    INFO(said.text());
+    REQUIRE(none_left());
+    CHECK(said.status == 0);
+    CHECK(count(said.out, "in a buffer") == 1);
+    CHECK(slurp(dir / "log") == "");
+}
+
+TEST_CASE("Attack: an epoll set with the number of an eventfd that was inherited stays open") {
+    const Scratch dir;
+    const std::string log = dir / "log";
+    REQUIRE(run(hostile({"own-epoll", "log=" + log})).status == 0);
+    REQUIRE(eventually([&] { return contains(slurp(log), "epoll="); }));
+    CHECK(slurp(log) == "epoll=0.\n");
+}
+
+TEST_CASE("Attack: a thread that asks while another one takes the file costs nobody the proof") {
+    SKIP_UNLESS(!generic(), "there is no record lock");
+    const Scratch dir;
+    Launch launch = hostile({"asks-while-it-takes", "pidfile=" + (dir / "t.pid"), "ms=8000"});
+    launch.limit = Millis(60000);
+    CHECK(contains(run(launch).out, "lost=0."));
+}
+
+TEST_CASE("Attack: more PID files than can be held: the refused ones are not there") {
+    const Scratch dir;
+    const Outcome said = run(hostile({"takes-many", "in=" + dir.path()}));
+    INFO(said.text());
+    CHECK(contains(said.out, "refused file=0."));
+    CHECK_FALSE(contains(said.out, "refused file=1."));
 }
 
 TEST_CASE(
@@ -956,24 +1060,25 @@ TEST_CASE("Attack: a leader that was collected already: whoever has its number i
     NEEDS_ROOT();
     SKIP_UNLESS(can_mount(), "needs a PID namespace");
     const Scratch dir;
-    const Outcome said = alone(dir,
-                               "\"$H\" no-corpses kept=1 pidfile=$D/a.pid detach=yes limit=8000 hangs=1 &\n"
-                               "launcher=$!\n"
-                               "await() { i=0; until eval \"$1\"; do i=$((i + 1)); [ $i -lt 500 ] || "
-                               "{ echo \"no: $1\"; exit 9; }; sleep 0.02; done; }\n"
-                               "await '[ -s $D/a.pid ]'\n"
-                               "daemon=$(cat $D/a.pid)\n"
-                               "leader=$(cut -d' ' -f4 /proc/$daemon/stat)\n"
-                               "kill -STOP $launcher\n"
-                               "kill -KILL $daemon $leader\n"
-                               "await '[ ! -d /proc/$leader ] && [ ! -d /proc/$daemon ]'\n"
-                               "echo $((leader - 1)) >/proc/sys/kernel/ns_last_pid\n"
-                               "sleep 60 &\n"
-                               "echo same=$(($! == leader)).\n"
-                               "kill -CONT $launcher\n"
-                               "wait $launcher\n"
-                               "kill -0 $leader && grep -c '^State:.[SR]' /proc/$leader/status\n"
-                               "echo over.\n");
+    const Outcome said =
+        alone(dir,
+              "\"$H\" no-corpses kept=1 pidfile=$D/a.pid detach=yes limit=8000 hangs=1 &\n"
+              "launcher=$!\n"
+              "await() { i=0; until eval \"$1\"; do i=$((i + 1)); [ $i -lt 500 ] || "
+              "{ echo \"no: $1\"; exit 9; }; sleep 0.02; done; }\n"
+              "await '[ -s $D/a.pid ]'\n"
+              "daemon=$(cat $D/a.pid)\n"
+              "leader=$(cut -d' ' -f4 /proc/$daemon/stat)\n"
+              "kill -STOP $launcher\n"
+              "kill -KILL $daemon $leader\n"
+              "await '[ ! -d /proc/$leader ] && [ ! -d /proc/$daemon ]'\n"
+              "echo $((leader - 1)) >/proc/sys/kernel/ns_last_pid\n"
+              "sleep 60 &\n"
+              "echo same=$(($! == leader)).\n"
+              "kill -CONT $launcher\n"
+              "wait $launcher\n"
+              "kill -0 $leader && grep -c '^State:.[SR]' /proc/$leader/status\n"
+              "echo over.\n");
     INFO(said.text());
     CHECK(contains(said.out, "same=1."));
     CHECK(contains(said.out, "ended without a report"));

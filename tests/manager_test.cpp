@@ -616,6 +616,34 @@ TEST_CASE("V2 a daemon started from a terminal has none, and lives on when it is
     CHECK(daemon.verb("status").status == 0);
 }
 
+TEST_CASE("V2 nohup: a SIGHUP that was ignored when `run` began does not end it at a terminal") {
+    NEEDS_TERMINAL();
+    for (const std::string how : {"", "nohup"}) {
+        INFO(how);
+        std::unique_ptr<Terminal> terminal(new Terminal);
+        const Daemon daemon;
+        Launch launch = terminal->launch(
+            {program("hostile"), "opens-and-waits", "detach=no", "pidfile=" + daemon.pidfile});
+        const std::function<void()> at_terminal = launch.before_exec;
+        if (how == "nohup")
+            launch.before_exec = [at_terminal] {
+                at_terminal();
+                ignore(SIGHUP);
+            };
+        Running running(launch);
+        REQUIRE(terminal->shows("waits"));
+        running.signal(SIGHUP);
+        running.signal(SIGCONT);
+        if (how == "nohup") {
+            running.signal(SIGTERM);  // delivered after the other
+            CHECK(running.finish().status == 128 + SIGTERM);
+        } else {
+            CHECK(running.finish().status == 128 + SIGHUP);
+        }
+        CHECK_FALSE(exists(daemon.pidfile));
+    }
+}
+
 TEST_CASE("V2 Ctrl-C while the start waits ends the start, at the terminal") {
     NEEDS_TERMINAL();
     Terminal terminal;

@@ -11,6 +11,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -60,6 +62,8 @@ void apply(DaemonContext& context) {
     if (options.count("keep"))
         context.standard_output = context.standard_error = daemonize::keep_stream;
     if (options.count("user")) context.uid = options["user"];
+    context.make_directory = options.count("make") != 0;
+    context.allow_threads = options.count("threads") != 0;
     if (options.count("limit")) context.ready_timeout = daemonize::Duration(number_option("limit"));
     if (options.count("chdir")) context.working_directory = options["chdir"];
     if (option("detach") == "no") context.detach_process = daemonize::Detach::no;
@@ -450,7 +454,8 @@ int locks_after_fork() {
         daemonize::PidFile own(option("own"));
         own.acquire();
         old.release();
-        say("held=" + std::to_string(own.is_held()) + " old=" + std::to_string(old.is_held()) + ".");
+        say("held=" + std::to_string(own.is_held()) + " old=" + std::to_string(old.is_held()) +
+            ".");
         pause_for_ever();
     }
     if (fork() == 0) {
@@ -492,8 +497,8 @@ int starts_and_fails() {
             context.ready();
             _exit(0);
         }
-        say("exit=" + std::to_string(error.exit_code) + " more=" +
-            std::to_string(open_now() - before) + ".");
+        say("exit=" + std::to_string(error.exit_code) +
+            " more=" + std::to_string(open_now() - before) + ".");
     }
     return 0;
 }
@@ -506,10 +511,111 @@ int fails_into_a_pipe() {
     apply(context);
     context.ready_by_hand = true;
     context.standard_output = context.standard_error = daemonize::Stream::descriptor(ends[1]);
-    close(ends[0]);
+    if (options.count("full")) {  // a reader who reads nothing
+        fcntl(ends[1], F_SETFL, O_NONBLOCK);
+        while (write(ends[1], "full", 4) == 4) {
+        }
+        fcntl(ends[1], F_SETFL, 0);
+    } else {
+        close(ends[0]);
+    }
     context.open();
     if (options.count("printed")) std::printf("text in a buffer\n");
     context.fail("not today", 7);
+}
+
+int prints_before_start() {
+    pthread_t thread;
+    pthread_create(
+        &thread, nullptr, [](void*) -> void* { pause_for_ever(); }, nullptr);
+    std::printf("in a buffer\n");
+    DaemonContext context;
+    apply(context);
+    std::string name = "hostile", verb = "start";
+    char* argv[] = {&name[0], &verb[0], nullptr};
+    return daemonize::control(2, argv, context, [](DaemonContext& daemon) {
+        daemon.ready();
+        return 0;
+    });
+}
+
+// Its starter's eventfd is closed, and its own set of epoll has the number.
+int own_epoll() {
+    const int number = 10;
+    if (!options.count("inherited")) {
+        char name[] = "hostile", word[] = "own-epoll", inherited[] = "inherited=1";
+        std::string log = "log=" + option("log");
+        char* argv[] = {name, word, inherited, &log[0], nullptr};
+        if (dup2(eventfd(0, 0), number) != number) return 1;
+        execv("/proc/self/exe", argv);
+        return 1;
+    }
+    close(number);
+    const int set = epoll_create1(EPOLL_CLOEXEC);
+    if (fcntl(set, F_DUPFD_CLOEXEC, number) != number) return 1;
+    DaemonContext context;
+    apply(context);
+    context.detach_process = daemonize::Detach::yes;
+    context.open();
+    epoll_event event;
+    say("epoll=" + std::to_string(epoll_wait(number, &event, 1, 0)) + ".");
+    return 0;
+}
+
+// A thread asks for the state of the file that another one takes, over and over: is it proven?
+int asks_while_it_takes() {
+    static const std::string file = option("pidfile");
+    for (int i = 0; i < 2; ++i) {
+        pthread_t thread;
+        pthread_create(
+            &thread, nullptr,
+            [](void*) -> void* {
+                for (;;) daemonize::status(file);
+            },
+            nullptr);
+    }
+    int lost = 0;
+    const long end = now_ms() + number_option("ms");
+    while (now_ms() < end) {
+        daemonize::PidFile own(file);
+        Error error;
+        if (!own.acquire(daemonize::Duration(2000), error)) continue;
+        const pid_t child = fork();  // nobody is in his own way
+        if (child == 0) {
+            struct flock asked;
+            std::memset(&asked, 0, sizeof asked);
+            asked.l_type = F_RDLCK;
+            asked.l_start = 0x40000000;
+            asked.l_len = 1;
+            const int fd = open(file.c_str(), O_RDONLY);
+            _exit(fcntl(fd, F_GETLK, &asked) == 0 && asked.l_type == F_UNLCK);
+        }
+        int status = 0;
+        waitpid(child, &status, 0);
+        lost += status != 0;
+    }
+    say("lost=" + std::to_string(lost) + ".");
+    _exit(0);
+}
+
+int takes_many() {
+    for (int i = 0; i < 40; ++i) {
+        daemonize::PidFile* const file =
+            new daemonize::PidFile(option("in") + "/" + std::to_string(i) + ".pid");
+        Error error;
+        if (file->acquire(daemonize::Duration(0), error)) continue;
+        say("refused file=" + std::to_string(access(file->path().c_str(), F_OK) == 0) + ". " +
+            error.text);
+    }
+    _exit(0);
+}
+
+int opens_and_waits() {
+    DaemonContext context;
+    apply(context);
+    context.open();
+    say("waits");
+    pause_for_ever();
 }
 
 int asked_after_close() {
@@ -839,9 +945,8 @@ int no_corpses() {
         pause_for_ever();
     }
     const int none = waitpid(-1, nullptr, WNOHANG);
-    say("children=" + std::string(none < 0 && errno == ECHILD ? "none" : "some") +
-        " chld=" + report::disposition(SIGCHLD) + " " + report::name_of(error.code) + ". " +
-        error.text);
+    say("children=" + std::string(none < 0 && errno == ECHILD ? "none" : "some") + " chld=" +
+        report::disposition(SIGCHLD) + " " + report::name_of(error.code) + ". " + error.text);
     return 0;
 }
 
@@ -958,6 +1063,11 @@ const struct {
              {"failed-in-foreground", failed_in_the_foreground},
              {"moved", moved},
              {"locks-after-fork", locks_after_fork},
+             {"opens-and-waits", opens_and_waits},
+             {"takes-many", takes_many},
+             {"asks-while-it-takes", asks_while_it_takes},
+             {"own-epoll", own_epoll},
+             {"prints-before-start", prints_before_start},
              {"fails-into-a-pipe", fails_into_a_pipe},
              {"starts-and-fails", starts_and_fails},
              {"fails-after-move", fails_after_move},
