@@ -153,8 +153,8 @@
 // | inside a caller's job     | there is none      | there is none        | ends with it, says so |
 // | std::signal() handlers    | kept               | kept                 | run in another thread |
 // | a log-off                 | logind's setting   | goes on              | SIGTERM, if told (2)  |
-// (1) by the system: macOS and the BSDs tell it.
-// (2) Windows ends most programs without a word then; their PID file blocks nobody. A service is told
+// (1) by the system: macOS and the BSDs tell it. (2) Windows ends most programs without a word
+// then; their PID file blocks nobody. A service is told
 //     of everybody's log-off and takes no notice.
 
 // >>version ---------------------------------------------------------------------------------------
@@ -210,8 +210,8 @@ enum class CloseFds { inherited, all, none };
 enum StreamChoice { null_stream, keep_stream };  // /dev/null; where it led before the start
 
 // Where a standard stream of the daemon leads. Two streams may name the same file. In the
-// foreground this has no effect: the streams stay as they are. On Windows keep_stream of a console is
-// errc::unsupported. Source: PEP 3143 (stdin, ...).
+// foreground this has no effect: the streams stay as they are. On Windows keep_stream of a console
+// is errc::unsupported. Source: PEP 3143 (stdin, ...).
 class Stream {
 public:
     Stream(StreamChoice choice = null_stream) : choice_(choice) {}
@@ -774,12 +774,16 @@ extern char** environ;
 #endif
 
 // Nothing in here is in a hurry: each function is compiled to be small.
+// APART: what is called from many places, and would be copied into each.
 #if defined(__clang__)
 #define DAEMONIZE_SMALL __attribute__((minsize))
+#define DAEMONIZE_APART __attribute__((minsize, noinline))
 #elif defined(__GNUC__)
 #define DAEMONIZE_SMALL __attribute__((cold))
+#define DAEMONIZE_APART __attribute__((cold, noinline))
 #else
 #define DAEMONIZE_SMALL
+#define DAEMONIZE_APART
 #endif
 #define DAEMONIZE_LOCAL static DAEMONIZE_SMALL
 
@@ -829,19 +833,20 @@ union Arg {
 
 // A control character would make a second line of a message, or move a terminal's cursor: it is
 // shown as \x0a.
-DAEMONIZE_LOCAL void put_shown(Text& out, char c, const char* also_shown) noexcept {
+static const char hex_digits[] = "0123456789abcdef";
+DAEMONIZE_LOCAL void put_shown(Text& out, char c, bool quoted = false) noexcept {
     const unsigned char byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7f && std::strchr(also_shown, c) == nullptr) return out.put(c);
+    if (byte >= 0x20 && byte != 0x7f && !(quoted && (c == '\\' || c == '\''))) return out.put(c);
     out.put("\\x");
-    out.put("0123456789abcdef"[byte >> 4]);
-    out.put("0123456789abcdef"[byte & 15]);
+    out.put(hex_digits[byte >> 4]);
+    out.put(hex_digits[byte & 15]);
 }
 
 // Text from outside: no more than its first 60 bytes.
 DAEMONIZE_LOCAL void put_quoted(Text& out, const char* text) noexcept {
     out.put('\'');
     int left = 60;
-    for (; *text && left > 0; --left) put_shown(out, *text++, "\\'");
+    for (; *text && left > 0; --left) put_shown(out, *text++, true);
     out.put(*text ? "'..." : "'");
 }
 
@@ -934,28 +939,14 @@ DAEMONIZE_LOCAL void format(Text& out, const char* form, Arg a = Arg(), Arg b = 
             continue;
         }
         const Arg arg = *next++;
-        switch (*++form) {
-            case 's':
-                out.put(arg.text);
-                break;
-            case 'p':
-                put_path(out, arg.text);
-                break;
-            case 'q':
-                put_quoted(out, arg.text);
-                break;
-            case 'd':
-                put_number(out, arg.number);
-                break;
-            case 'P':
-                if (arg.number != 0) out.put("process "), put_number(out, arg.number);
-                break;
-            case 'S':
-                put_signal(out, arg.number);
-                break;
-            default:
-                put_span(out, arg.number);
-        }
+        const char kind = *++form;
+        if (kind == 's') out.put(arg.text);
+        if (kind == 'p') put_path(out, arg.text);
+        if (kind == 'q') put_quoted(out, arg.text);
+        if (kind == 'P' && arg.number != 0) out.put("process ");
+        if (kind == 'd' || (kind == 'P' && arg.number != 0)) put_number(out, arg.number);
+        if (kind == 'S') put_signal(out, arg.number);
+        if (kind == 't') put_span(out, arg.number);
     }
 }
 
@@ -1016,7 +1007,7 @@ struct PidFileView {
     bool has_text = false, is_padded = false;
     bool is_remote = false;  // on another machine's disk: the number may be that machine's
     char line[64];
-    PidFileView() noexcept { line[0] = '\0'; }
+    DAEMONIZE_APART PidFileView() noexcept { line[0] = '\0'; }
 };
 
 DAEMONIZE_LOCAL bool is_blank(char c) noexcept { return c == ' ' || c == '\t' || c == '\r'; }
@@ -1082,38 +1073,46 @@ DAEMONIZE_LOCAL void describe_content(const PidFileView& view, Text& out) noexce
            view.line[digits] == '\0' ? "larger than any PID" : "no PID");
 }
 
+// Of a file that nobody holds: what stands there instead of a number is said, and in nobody's way.
+DAEMONIZE_LOCAL void note_content(const PidFileView& view, Text& out) noexcept {
+    if (!view.has_text || view.number) return;
+    out.put(" (");
+    describe_content(view, out);
+    out.put(')');
+}
+
 // Why a lock that proves nobody is there: one text for start, status, send and stop.
 DAEMONIZE_LOCAL void describe_unproven(const PidFileView& view, Text& out) noexcept {
-    switch (judge(view)) {
-        case Verdict::starting:
-            out.put("locked, but no daemon has entered itself (");
-            describe_content(view, out);
-            return out.put(
-                "): a start under way, a reader that holds the lock, or a daemon that opened and "
-                "closed its own PID file; see who has it open, and end that by hand");
-        case Verdict::elsewhere:
-            describe_content(view, out);
-            if (view.is_remote)
-                return out.put(
-                    ", but the file is on a remote file system: its daemon may be another "
-                    "machine's");
-            if (view.owner <= 0) return out.put(", but its daemon lives in another PID namespace");
-            return format(
-                out,
-                ", but %P has entered itself: another PID namespace, or somebody wrote to "
-                "it",
-                view.owner);
-        case Verdict::invalid:
-            out.put("locked, but ");
-            describe_content(view, out);
-            if (view.number == 1)
-                out.put(", no PID of a daemon: process 1 is never signalled; end its container");
-            return;
-        default:  // shared by others: no daemon has it, and none can take it
-            out.put(view.reader > 0 ? "a reader, " : "a reader (another program that has it open)");
-            if (view.reader > 0) format(out, "%P,", view.reader);
-            return out.put(" holds the lock");
+    const Verdict verdict = judge(view);
+    if (verdict == Verdict::starting) {
+        out.put("locked, but no daemon has entered itself (");
+        describe_content(view, out);
+        return out.put(
+            "): a start under way, a reader that holds the lock, or a daemon that opened and "
+            "closed its own PID file; see who has it open, and end that by hand");
     }
+    if (verdict == Verdict::elsewhere) {
+        describe_content(view, out);
+        return format(
+            out,
+            view.is_remote
+                ? ", but the file is on a remote file system: its daemon may be another machine's"
+            : view.owner <= 0 ? ", but its daemon lives in another PID namespace"
+                              : ", but %P has entered itself: another PID namespace, or somebody "
+                                "wrote to it",
+            view.owner);
+    }
+    if (verdict == Verdict::invalid) {
+        out.put("locked, but ");
+        describe_content(view, out);
+        if (view.number == 1)
+            out.put(", no PID of a daemon: process 1 is never signalled; end its container");
+        return;
+    }
+    // Shared by others: no daemon has it, and none can take it.
+    format(out, view.reader > 0 ? "a reader, %P," : "a reader (another program that has it open)",
+           view.reader);
+    out.put(" holds the lock");
 }
 
 // What a daemon that stood in the file as `pid` may have left there. A text of fixed length is a
@@ -1134,8 +1133,8 @@ struct Evidence {
 };
 
 struct Decision {
-    bool detach = true, inetd = false, by_wish = false;
-    const char* why = "";
+    bool detach, inetd, by_wish;
+    const char* why;
 };
 
 inline DAEMONIZE_SMALL bool is_container_init(const char* name) noexcept {
@@ -1152,39 +1151,28 @@ DAEMONIZE_LOCAL Decision decide(Detach wish, bool comes_back, const Evidence& se
     const bool is_service =
         seen.systemd_exec_pid != 0 ? seen.systemd_exec_pid == seen.pid : seen.parent_is_manager;
     const bool is_unit = is_service && (seen.systemd_exec_pid != 0 || seen.invocation_id);
-    const struct Row {
-        bool fits, detach, inetd, by_wish;
-        const char* why;
-    } rows[] = {
-        {wish == Detach::yes, true, false, true, "detach_process is yes"},
-        {seen.stdin_is_network, false, true, false,
-         "standard input is a network socket: inetd, or socket activation"},
-        {wish == Detach::no, false, false, true, "detach_process is no"},
-        {seen.pid == 1, false, false, false, "this is process 1: the container ends with it"},
-        {seen.parent_is_shim, false, false, false,
-         "the parent is a container's init: the container ends with this process"},
-        {seen.pidfile_set, true, false, false,
-         "PIDFILE is set: systemd, Type=forking with PIDFile="},
-        {seen.notify_socket && is_service, false, false, false,
-         "NOTIFY_SOCKET is set: systemd, Type=notify"},
-        {is_unit && comes_back, true, false, false,
-         "`start` is to return: systemd, Type=oneshot or forking"},
-        {is_unit, false, false, false,
-         "this is the process of a systemd unit: Type=simple or exec"},
-        {seen.launchd && seen.parent == 1, false, false, false,
-         "XPC_SERVICE_NAME is set and the parent is process 1: launchd"},
-    };
-    Decision decision;
-    decision.why = "no evidence of a service manager, a container or inetd";
-    for (const Row& row : rows) {
-        if (!row.fits) continue;
-        decision.detach = row.detach;
-        decision.inetd = row.inetd;
-        decision.by_wish = row.by_wish;
-        decision.why = row.why;
-        break;
-    }
-    return decision;
+    if (wish == Detach::yes) return {true, false, true, "detach_process is yes"};
+    if (seen.stdin_is_network)
+        return {false, true, false,
+                "standard input is a network socket: inetd, or socket activation"};
+    if (wish == Detach::no) return {false, false, true, "detach_process is no"};
+    if (seen.pid == 1)
+        return {false, false, false, "this is process 1: the container ends with it"};
+    if (seen.parent_is_shim)
+        return {false, false, false,
+                "the parent is a container's init: the container ends with this process"};
+    if (seen.pidfile_set)
+        return {true, false, false, "PIDFILE is set: systemd, Type=forking with PIDFile="};
+    if (seen.notify_socket && is_service)
+        return {false, false, false, "NOTIFY_SOCKET is set: systemd, Type=notify"};
+    if (is_unit && comes_back)
+        return {true, false, false, "`start` is to return: systemd, Type=oneshot or forking"};
+    if (is_unit)
+        return {false, false, false, "this is the process of a systemd unit: Type=simple or exec"};
+    if (seen.launchd && seen.parent == 1)
+        return {false, false, false,
+                "XPC_SERVICE_NAME is set and the parent is process 1: launchd"};
+    return {true, false, false, "no evidence of a service manager, a container or inetd"};
 }
 
 // ---- Numbers and reports ----
@@ -1262,15 +1250,18 @@ DAEMONIZE_LOCAL const char* base_name(const char* path) noexcept {
 // Text that is owned: for what must outlive the caller's options. Its address stays when it moves.
 class Str {
 public:
-    Str() noexcept : text_(nullptr) {}
-    Str(Str&& other) noexcept : text_(other.text_) { other.text_ = nullptr; }
-    Str& operator=(Str&& other) noexcept {
+    Str() noexcept : text_(nothing()) {}
+    Str(Str&& other) noexcept : text_(other.text_) { other.text_ = nothing(); }
+    DAEMONIZE_APART Str& operator=(Str&& other) noexcept {
         std::swap(text_, other.text_);
         return *this;
     }
-    ~Str() { std::free(text_); }
-    const char* c_str() const noexcept { return text_ ? text_ : ""; }
-    bool is_empty() const noexcept { return !text_ || !*text_; }
+    DAEMONIZE_APART ~Str() {
+        if (text_ != nothing()) std::free(text_);
+    }
+    const char* c_str() const noexcept { return text_; }
+    char* edit() noexcept { return text_; }  // what set() has made
+    bool is_empty() const noexcept { return !*text_; }
     DAEMONIZE_SMALL void set(const char* a, const char* b = "", const char* c = "") noexcept {
         const std::size_t first = std::strlen(a), second = std::strlen(b), third = std::strlen(c);
         char* const text = static_cast<char*>(std::malloc(first + second + third + 1));
@@ -1278,20 +1269,23 @@ public:
         std::memcpy(text, a, first);
         std::memcpy(text + first, b, second);
         std::memcpy(text + first + second, c, third + 1);
-        std::free(text_);
+        if (text_ != nothing()) std::free(text_);
         text_ = text;
     }
 
 private:
+    static char* nothing() noexcept { return &empty; }  // never written to
+    static char empty;
     char* text_;
 };
+char Str::empty = '\0';
 
 // The one owner of a descriptor or HANDLE; closing it keeps errno.
 class Handle {
 public:
     explicit Handle(std::intptr_t value = -1) noexcept : value_(value) {}
     Handle(Handle&& other) noexcept : value_(other.release()) {}
-    Handle& operator=(Handle&& other) noexcept {
+    DAEMONIZE_APART Handle& operator=(Handle&& other) noexcept {
         std::swap(value_, other.value_);
         return *this;
     }
@@ -1332,7 +1326,8 @@ struct Process {
     long long sender = -1;        // the user as whom it is signalled; -1: as who asks
 };
 
-// Who the daemon is to be, resolved before the start: the files that tell it may not be in the jail.
+// Who the daemon is to be, resolved before the start: the files that tell it may not be in the
+// jail.
 struct Identity {
     bool drops = false, sets_uid = false;
     long long uid = -1, gid = -1;
@@ -1351,7 +1346,7 @@ struct Target {
     bool late = false;  // opened with the identity of the user whom the daemon becomes
 };
 
-enum class Attempt { got, held, failed };
+enum class Attempt { got, held, failed, again };  // again: somebody else did the same just now
 enum class Sent { sent, gone, denied, lost, failed };
 
 // What a signal does that nobody waits for.
@@ -1369,7 +1364,7 @@ struct Session {
     PidLock* lock = nullptr;
     Str called;                             // the program's name as control() was called; ""
     Str program, pidfile, root, directory;  // root, directory: of the daemon; "": as they are
-    Decision decision;
+    Decision decision{true, false, false, ""};
     Identity who;
     Target targets[3];
     Handle null_device;
@@ -1393,8 +1388,11 @@ struct Session {
 // these, and so link what serves them.
 struct Features {
     bool (*resolve_accounts)(Session&, Fault&);
+    bool (*set_groups)(const Identity&);
     bool (*open_target)(Session&, int which, Fault&);
+    bool (*open_late)(Session&, Fault&);
     bool (*reopen)(const Session&, int which, Fault&);
+    void (*reload)(Session&);  // control() sets it
 };
 static Features features;
 // >>unix ------------------------------------------------------------------------------------------
@@ -1424,7 +1422,7 @@ DAEMONIZE_LOCAL bool refused(Fault& fault, const char* form, Arg a = Arg(),
     return false;
 }
 
-void Handle::close() noexcept {
+DAEMONIZE_SMALL void Handle::close() noexcept {
     if (value_ == -1) return;
     const int saved = errno;
     ::close(fd());
@@ -1432,18 +1430,13 @@ void Handle::close() noexcept {
     value_ = -1;
 }
 
-long long Deadline::now() noexcept {
+DAEMONIZE_SMALL long long Deadline::now() noexcept {
     struct timespec time;
     ::clock_gettime(CLOCK_MONOTONIC, &time);
     return static_cast<long long>(time.tv_sec) * 1000000 + time.tv_nsec / 1000;
 }
 
-DAEMONIZE_LOCAL void pause_for(long long ms) noexcept {
-    struct timespec time;
-    time.tv_sec = static_cast<time_t>(ms / 1000);
-    time.tv_nsec = static_cast<long>(ms % 1000) * 1000000L;
-    ::nanosleep(&time, nullptr);
-}
+DAEMONIZE_LOCAL void pause_for(long long ms) noexcept { ::poll(nullptr, 0, static_cast<int>(ms)); }
 
 DAEMONIZE_LOCAL long self() noexcept { return static_cast<long>(::getpid()); }
 [[noreturn]] DAEMONIZE_LOCAL void leave(int status) noexcept { ::_exit(status); }
@@ -1463,15 +1456,10 @@ DAEMONIZE_LOCAL Handle open_at(int directory, const char* name, int flags,
     return lifted(fd);
 }
 
-DAEMONIZE_LOCAL void set_cloexec(int fd) noexcept {
-    const int flags = ::fcntl(fd, F_GETFD);
-    if (flags != -1) ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
-}
-
 #if defined(SOCK_CLOEXEC) && !defined(DAEMONIZE_GENERIC_POSIX)
 static const int socket_flags = SOCK_CLOEXEC;
 #else
-static const int socket_flags = 0;  // another thread's exec may come before set_cloexec()
+static const int socket_flags = 0;  // another thread's exec may come before prepare_socket()
 #endif
 
 // A peer that has gone is an error of send(), never a SIGPIPE.
@@ -1482,7 +1470,7 @@ static const int send_flags = 0;
 #endif
 
 DAEMONIZE_LOCAL void prepare_socket(int fd) noexcept {
-    if (socket_flags == 0) set_cloexec(fd);
+    if (socket_flags == 0) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
 #if defined(SO_NOSIGPIPE)  // also beside MSG_NOSIGNAL: an older macOS takes no notice of that
     const int on = 1;
     ::setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
@@ -1498,6 +1486,10 @@ DAEMONIZE_LOCAL bool make_socket_pair(Handle& a, Handle& b) noexcept {
     prepare_socket(a.fd());
     prepare_socket(b.fd());
     return true;
+}
+
+DAEMONIZE_LOCAL bool stat_path(const char* path, struct stat& st) noexcept {
+    return ::fstatat(AT_FDCWD, path, &st, 0) == 0;
 }
 
 // The beginning of a small file, as text; its size, or -1.
@@ -1521,17 +1513,6 @@ DAEMONIZE_LOCAL const char* field_of(const char* text, const char* name) noexcep
     return at ? at + std::strlen(name) : nullptr;
 }
 
-DAEMONIZE_LOCAL bool write_all(int fd, const char* bytes, std::size_t size) noexcept {
-    while (size > 0) {
-        const ssize_t n = ::write(fd, bytes, size);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        bytes += n;
-        size -= static_cast<std::size_t>(n);
-    }
-    return true;
-}
-
 // A set-uid program's environment is its caller's: not to be believed.
 DAEMONIZE_LOCAL const char* environment(const char* name) noexcept {
 #if defined(__GLIBC__) && defined(_GNU_SOURCE) && !defined(DAEMONIZE_GENERIC_POSIX)
@@ -1541,6 +1522,10 @@ DAEMONIZE_LOCAL const char* environment(const char* name) noexcept {
     const char* const value = trusted ? std::getenv(name) : nullptr;
 #endif
     return value ? value : "";
+}
+
+DAEMONIZE_LOCAL Duration told_watchdog() noexcept {
+    return watchdog_half(environment("WATCHDOG_USEC"), environment("WATCHDOG_PID"), self());
 }
 
 #if defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__)
@@ -1576,43 +1561,11 @@ public:
         held_ = false;
         errno = saved;
     }
-    void forget() noexcept { held_ = false; }  // the mask has become another's business
-    const sigset_t& mask() const noexcept { return mask_; }
+    sigset_t& mask() noexcept { return mask_; }
 
 private:
     bool held_ = false;
     sigset_t mask_;
-};
-
-// A write that fails says so by its result; the signal that it also made is taken away.
-class WithoutSignal {
-public:
-    explicit WithoutSignal(int signum) noexcept {
-        sigemptyset(&set_);
-        sigaddset(&set_, signum);
-        ::pthread_sigmask(SIG_BLOCK, &set_, &before_);
-        was_pending_ = is_pending(signum);
-        signum_ = signum;
-    }
-    ~WithoutSignal() {
-        const int saved = errno;
-        int consumed = 0;
-        if (!was_pending_ && is_pending(signum_)) ::sigwait(&set_, &consumed);
-        ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-        errno = saved;
-    }
-    WithoutSignal(const WithoutSignal&) = delete;
-    WithoutSignal& operator=(const WithoutSignal&) = delete;
-
-private:
-    static bool is_pending(int signum) noexcept {
-        sigset_t pending;
-        ::sigpending(&pending);
-        return sigismember(&pending, signum) == 1;
-    }
-    int signum_;
-    bool was_pending_;
-    sigset_t set_, before_;
 };
 
 // Not where other threads may hold a stream for ever.
@@ -1620,21 +1573,38 @@ DAEMONIZE_LOCAL void flush_streams(bool other_threads) noexcept {
     if (!other_threads) std::fflush(nullptr);
 }
 
-// One line, whatever the program is called.
+// One line and one write, whatever the program is called: lines of two processes do not mix.
 DAEMONIZE_LOCAL void write_line(int fd, const char* program, const char* text) noexcept {
     Text shown;
-    Str line, whole;
-    for (; *program; ++program) put_shown(shown, *program, "");
-    line.set(shown.c_str(), shown.is_empty() ? "" : ": ", text);
-    whole.set(line.c_str(), "\n");
-    write_all(fd, whole.c_str(), std::strlen(whole.c_str()));
+    Str line;
+    for (; *program; ++program) put_shown(shown, *program);
+    if (!shown.is_empty()) shown.put(": ");
+    line.set(shown.c_str(), text, "\n");
+    const char* at = line.c_str();
+    while (*at) {
+        const ssize_t n = ::write(fd, at, std::strlen(at));
+        if (n > 0) at += n;
+        if (n == 0 || (n < 0 && errno != EINTR)) return;
+    }
 }
 
-// A reader that has gone (`start | true`) must not turn the status into 141.
+// A reader that has gone (`start | true`) must not turn the status into 141: the SIGPIPE that the
+// write makes beside its error is taken away, and one that was pending before is left.
 DAEMONIZE_LOCAL void print(int stream, const char* program, const char* text) noexcept {
-    const WithoutSignal muffled(SIGPIPE);
+    const int saved = errno;
+    sigset_t pipe, before, pending;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    ::sigpending(&pending);
+    const bool was_pending = sigismember(&pending, SIGPIPE) == 1;
     std::fflush(stdout);  // after what stdio holds
     write_line(stream, program, text);
+    ::sigpending(&pending);
+    int taken = 0;
+    if (!was_pending && sigismember(&pending, SIGPIPE) == 1) ::sigwait(&pipe, &taken);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    errno = saved;
 }
 
 // ---- Facts about processes ----
@@ -1650,9 +1620,9 @@ struct ProcessFacts {
 #if DAEMONIZE_LINUX
 DAEMONIZE_LOCAL ssize_t read_proc(long pid, const char* file, char* out,
                                   std::size_t room) noexcept {
-    char path[48];
-    std::snprintf(path, sizeof path, "/proc/%ld/%s", pid, file);
-    return read_small(path, out, room);
+    Text path;
+    format(path, "/proc/%d/%s", pid, file);
+    return read_small(path.c_str(), out, room);
 }
 
 // /proc/PID/stat: after the name, which may hold anything, state, parent, threads, start time.
@@ -1664,12 +1634,13 @@ DAEMONIZE_LOCAL ProcessFacts facts_of(long pid) noexcept {
     if (!at || !at[1]) return facts;
     at += 2;
     facts.is_zombie = *at == 'Z' || *at == 'X';
-    for (int field = 3; field <= 22 && at; ++field) {
-        if (field == 4) facts.parent = std::strtol(at, nullptr, 10);
-        if (field == 20) facts.threads = std::strtol(at, nullptr, 10);
-        if (field == 22) facts.born = std::strtoull(at, nullptr, 10);
-        at = std::strchr(at, ' ');
-        if (at) ++at;
+    for (int field = 3; field <= 22 && *at; ++field) {
+        const unsigned long long value = std::strtoull(at, nullptr, 10);
+        if (field == 4) facts.parent = static_cast<long>(value);
+        if (field == 20) facts.threads = static_cast<long>(value);
+        if (field == 22) facts.born = value;
+        at += std::strcspn(at, " ");
+        at += *at == ' ';
     }
     facts.there = facts.born != 0;
     return facts;
@@ -1687,9 +1658,8 @@ DAEMONIZE_LOCAL long long age_of(unsigned long long born) noexcept {
 // One stat() tells it: a directory of as many directories. 0: not to be had.
 DAEMONIZE_LOCAL long count_threads() noexcept {
     struct stat st;
-    return ::stat("/proc/self/task", &st) == 0 && st.st_nlink >= 3
-               ? static_cast<long>(st.st_nlink) - 2
-               : 0;
+    return stat_path("/proc/self/task", st) && st.st_nlink >= 3 ? static_cast<long>(st.st_nlink) - 2
+                                                                : 0;
 }
 
 // Real, effective and saved user of a process: 1 all are `uid`, 0 not, -1 not to be had.
@@ -1700,7 +1670,7 @@ DAEMONIZE_LOCAL int is_users(long pid, long long uid) noexcept {
     if (!at) return -1;
     for (int i = 0; i < 3; ++i) {
         char* end = nullptr;
-        if (std::strtoll(at, &end, 10) != uid) return 0;
+        if (std::strtoull(at, &end, 10) != static_cast<unsigned long long>(uid)) return 0;
         at = end;
     }
     return 1;
@@ -1869,8 +1839,8 @@ DAEMONIZE_LOCAL int signal_pidfd(const Handle&, int) noexcept {
 }
 #endif
 
-// The pidfd first, then what the system tells: the other way round the two could be of two
-// processes.
+// A process by its number, once. The pidfd first, then what the system tells: the other way round
+// the two could be of two processes.
 DAEMONIZE_LOCAL bool open_process(long pid, Process& process) noexcept {
     process.pid = pid;
     process.handle = open_pidfd(pid);
@@ -1895,23 +1865,20 @@ DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept
 // number.
 DAEMONIZE_LOCAL bool may_signal(Process& process, const PidFileView& view, Fault& fault) noexcept {
     if (view.user == 0) return true;
-    switch (is_users(process.pid, view.user)) {
-        case 1:
-            return true;
-        case 0:
-            return fail(fault, errc::untrusted_pid_file,
-                        "cannot signal %P: the PID file belongs to user %d, the process does not",
-                        process.pid, view.user);
-        default:
-            // Nothing tells whose it is. Whoever the file belongs to signals it, and the kernel
-            // lets him signal his own alone.
-            if (::geteuid() == 0) process.sender = view.user;
-            return ::geteuid() == 0 || view.user == static_cast<long long>(::geteuid()) ||
-                   fail(fault, errc::untrusted_pid_file,
-                        "cannot signal %P: the PID file belongs to another user, and nothing tells "
-                        "whether the process does",
-                        process.pid);
-    }
+    const int is_his = is_users(process.pid, view.user);
+    const bool root = ::geteuid() == 0;
+    if (is_his == 0)
+        return fail(fault, errc::untrusted_pid_file,
+                    "cannot signal %P: the PID file belongs to user %d, the process does not",
+                    process.pid, view.user);
+    // Where nothing tells whose it is, whoever the file belongs to signals it, and the kernel lets
+    // him signal his own alone.
+    if (is_his < 0 && root) process.sender = view.user;
+    return is_his == 1 || root || view.user == static_cast<long long>(::geteuid()) ||
+           fail(fault, errc::untrusted_pid_file,
+                "cannot signal %P: the PID file belongs to another user, and nothing tells whether "
+                "the process does",
+                process.pid);
 }
 
 // kill() by root as another user, in a child: ids belong to all threads of a process. The child is
@@ -2010,7 +1977,13 @@ DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
 
 // ---- A look before main() ----
 // What came through exec is the starter's and is undone by the start; what the program did since is
-// kept. In a library that is loaded late the look is as late.
+// kept. A start that came later could not tell the two apart: a descriptor 7 may be the pipe of a
+// shell that waits for its end, or the program's own database; SIGHUP is ignored by nohup, or by
+// the program. So one look is taken before any constructor of the program has run, and the start
+// compares: a descriptor is the starter's still if it shows the same file; an ignored signal is, if
+// it was ignored then. A thread that exists already is an emulator's, not the program's.
+// In a library that is loaded late the look is as late: what is open by then is taken for the
+// starter's.
 
 static const int compared = 64;  // inherited descriptors below are known by file, not by number
 static const unsigned char by_number = 2;  // nor where the file was not told
@@ -2037,7 +2010,7 @@ DAEMONIZE_LOCAL bool has_signal(unsigned long long set, int signum) noexcept {
 // ever open, not the limit, which may be 2^30. Else the limit, or 65,536.
 DAEMONIZE_LOCAL int descriptor_end(const char* status) noexcept {
     const char* const size = field_of(status, "\nFDSize:");
-    const long told = size ? std::strtol(size, nullptr, 10) : 0;
+    const unsigned long long told = size ? std::strtoull(size, nullptr, 10) : 0;
     if (told > 0 && told < INT_MAX) return static_cast<int>(told);
 #if defined(F_MAXFD)
     const int highest = ::fcntl(0, F_MAXFD);  // NetBSD
@@ -2086,6 +2059,8 @@ DAEMONIZE_LOCAL void mark_open(unsigned char* marks, int end) noexcept {
     }
 }
 
+// Linux tells both sets in one file; elsewhere each signal is asked for. A handler cannot have come
+// through exec: a signal that is not ignored has its default.
 DAEMONIZE_LOCAL void look_at_signals(const char* status) noexcept {
     Inheritance& in = inheritance;
     const char* const ignored = field_of(status, "\nSigIgn:");
@@ -2107,6 +2082,9 @@ DAEMONIZE_LOCAL void look_at_signals(const char* status) noexcept {
     }
 }
 
+// Of the first descriptors the file is kept, too, for the program may close one and get its number
+// for a file of its own; that happens to the lowest free number. For the others the number must do:
+// a look at the file behind each of thousands would cost every program that has them.
 DAEMONIZE_LOCAL void look_at_inheritance() noexcept {
     Inheritance& in = inheritance;
     if (in.taken) return;
@@ -2154,8 +2132,13 @@ DAEMONIZE_LOCAL bool is_still_inherited(int fd) noexcept {
 
 // ---- Directories on the way to a file ----
 
-// The directory that holds a file, opened under the rules of trust; every later act on the name is
-// relative to it, so that nobody can exchange a part of the way in between.
+// The rule. Root often works on a path that leads through a directory of the user whom the daemon
+// becomes, and whoever may write to a directory can put another file, or a link, in the place of
+// the next part: between a check by name and the open by name he has all the time that he needs.
+// So nothing is checked by name. Each directory is opened, judged as it is open, and the next name
+// taken relative to it; a directory that anybody may write is passed only if it is sticky, a link
+// only if it is root's or this user's own. In the end every act on the file (open, link count,
+// unlink) is relative to the directory that is open.
 struct Way {
     Handle directory;
     char leaf[256];      // the last name
@@ -2172,8 +2155,8 @@ static const int search_flags = O_RDONLY;
 #endif
 static const int directory_flags = search_flags | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
-// What `name` in `directory` links to, and whose link it is. With O_PATH the link itself is open: it
-// cannot be exchanged between the two questions. Else it is asked twice.
+// What `name` in `directory` links to, and whose link it is. With O_PATH the link itself is open:
+// it cannot be exchanged between the two questions. Else it is asked twice.
 DAEMONIZE_LOCAL bool read_link(int directory, const char* name, Str& target,
                                uid_t& owner) noexcept {
     struct stat st, again;
@@ -2232,74 +2215,82 @@ DAEMONIZE_LOCAL const char* distrust_directory(const struct stat& st, bool is_la
                : "anybody may write to a directory on the way";
 }
 
-// The one walk: PID file, query, signal, log and jail take it. `follow`: the last name may be a
-// link, too (of root or of this user, as on the way).
-DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, Way& way,
-                              Fault& fault) noexcept {
-    Str linked;  // the rest of the way, once a link has been met
-    Str target;
+// Goes down to the directory of the last name, part by part, each opened relative to the one before
+// and never through a link: a link is read, judged by its owner and walked like the rest. Whoever
+// exchanges a part afterwards changes nothing for what is open. `follow`: the last name may be a
+// link, too (of root or of this user). nullptr: `way` is open; "": errno tells why not; else the
+// reason why nobody should trust that way.
+DAEMONIZE_LOCAL const char* walk(const char* path, bool follow, Way& way) noexcept {
+    Str linked, target;  // linked: the rest of the way, once a link has been met
     const char* rest = path;
-    int links = 0;
     way.alone = true;
     way.magic = false;
     errno = ENAMETOOLONG;
     if (std::strlen(path) < PATH_MAX) way.directory = open_at(AT_FDCWD, "/", directory_flags);
-    for (;;) {
+    for (int links = 0;;) {
         rest += std::strspn(rest, "/");
         const std::size_t size = std::strcspn(rest, "/");
         const bool is_last = rest[size + std::strspn(rest + size, "/")] == '\0';
+        const int directory = way.directory.fd();
         struct stat st;
-        if (!way.directory || ::fstat(way.directory.fd(), &st) != 0)
-            return refused(fault, "%s %p", step, path);
-        if (size >= sizeof way.leaf) {
-            errno = ENAMETOOLONG;
-            return refused(fault, "%s %p", step, path);
-        }
-        std::memcpy(way.leaf, rest, size);
-        way.leaf[size] = '\0';
-        const char* const distrust = distrust_directory(st, is_last, way);
-        if (distrust) return refused_way(fault, step, path, distrust);
-        Handle next;
-        if (!is_last) {
-            next = open_at(way.directory.fd(), way.leaf, directory_flags);
-            if (next) {
-                way.directory = std::move(next);
-                rest += size;
-                continue;
-            }
-            if (!may_be_link(errno)) return refused(fault, "%s %p", step, path);
-        } else if (!follow ||
-                   ::fstatat(way.directory.fd(), way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-                   !S_ISLNK(st.st_mode)) {
-            if (size == 0) std::strcpy(way.leaf, ".");
-            return true;
+        if (!way.directory || ::fstat(directory, &st) != 0) return "";
+        errno = ENAMETOOLONG;
+        if (size >= sizeof way.leaf) return "";
+        std::memcpy(way.leaf, size == 0 ? "." : rest, size == 0 ? 1 : size);
+        way.leaf[size == 0 ? 1 : size] = '\0';
+        const char* const why = distrust_directory(st, is_last, way);
+        if (why) return why;
+        if (is_last) {
+            if (!follow || ::fstatat(directory, way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+                !S_ISLNK(st.st_mode))
+                return nullptr;
+        } else if (Handle next = open_at(directory, way.leaf, directory_flags)) {
+            way.directory = std::move(next);
+            rest += size;
+            continue;
+        } else if (!may_be_link(errno)) {
+            return "";
         }
         uid_t owner = 0;
-        const bool too_many = ++links > 40;
-        if (too_many) errno = ELOOP;
-        if (too_many || !read_link(way.directory.fd(), way.leaf, target, owner))
-            return refused(fault, "%s %p", step, path);
-        if (owner != 0 && owner != ::geteuid())
-            return refused_way(fault, step, path, "somebody else's symbolic link leads there");
+        errno = ELOOP;
+        if (++links > 40 || !read_link(directory, way.leaf, target, owner)) return "";
+        if (owner != 0 && owner != ::geteuid()) return "somebody else's symbolic link leads there";
         // The caller follows it by name: not where somebody else could put another link there.
         way.magic = is_last && way.alone && is_magic_link(target.c_str());
-        if (way.magic) return true;
+        if (way.magic) return nullptr;
         linked.set(target.c_str(), "/", rest + size);
         rest = linked.c_str();
-        if (is_last) {  // without the slash that would ask for a directory
-            target.set(rest);
-            linked.set(target.c_str());
-            const_cast<char*>(linked.c_str())[std::strlen(linked.c_str()) - 1] = '\0';
-            rest = linked.c_str();
-        }
         if (*rest == '/') way.directory = open_at(AT_FDCWD, "/", directory_flags);
     }
 }
 
+// The one way to a file: PID file, query, signal, log and jail take it.
+DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, Way& way,
+                              Fault& fault) noexcept {
+    const char* const why = walk(path, follow, way);
+    if (!why) return true;
+    if (!*why) return refused(fault, "%s %p", step, path);
+    refused_way(fault, step, path, why);
+    if (follow) fault.code = -EACCES;  // no PID file: a log, or a jail
+    return false;
+}
+
 // ---- PID files that this process has locked ----
-// A child of fork() must not keep the daemon's lock alive; a query in this process must not open the
-// file that this process has locked, for closing it would drop the record lock. Fork handlers and
-// `terminate` find them here without any lock of their own.
+// Why two locks. flock() belongs to the open file: the launcher takes it, it goes through both
+// forks to the daemon without a gap, and the system frees it whatever ends its last owner. But it
+// does not tell who has it: a child that was forked without care keeps it, too. The record lock
+// belongs to a process, and F_GETLK tells its number: what the daemon has locked proves that it is
+// the daemon, not a reader and not a heir. But no fork hands it on, and the process loses it when
+// it closes any descriptor of that file. So flock() keeps others out from the first step to the
+// last, and the record lock is taken when the daemon enters itself, on a second byte when it is
+// ready, and again whenever it waits for signals, in case that the program has closed the file by
+// another name.
+//
+// A child of fork() must not keep the daemon's lock alive; a query in this process must not open
+// the file that this process has locked, for closing it would drop the record lock. The fork
+// handler and `terminate`, which may interrupt anything, find what is held in here without a lock
+// of their own: a slot is taken by one exchange, and a fork between any two instructions sees it
+// taken or free.
 
 struct HeldLock {
     std::atomic<int> file;       // descriptor + 1; 0: free
@@ -2323,16 +2314,17 @@ struct PidLock {
 
 static std::atomic<int> open_channel(0);  // descriptor + 1 of the daemon's, until ready()
 
+// Never LOCK_UN: a duplicate of the descriptor may be another process's lock.
+DAEMONIZE_LOCAL void free_slot(HeldLock& held) noexcept {
+    held.owner.store(0);
+    const Handle closes(held.file.exchange(0) - 1);
+}
+
 extern "C" {
-static void daemonize_in_child() {
+DAEMONIZE_LOCAL void daemonize_in_child() {
     if (own_fork) return;
-    for (HeldLock& held : held_locks) {
-        const int file = held.file.exchange(0);
-        if (file > 0) ::close(file - 1);
-        held.owner.store(0);
-    }
-    const int channel = open_channel.exchange(0);
-    if (channel > 0) ::close(channel - 1);
+    for (HeldLock& held : held_locks) free_slot(held);
+    const Handle closes(open_channel.exchange(0) - 1);
 }
 }
 
@@ -2388,8 +2380,8 @@ DAEMONIZE_LOCAL long record_owner(int fd, short type, int) noexcept {
 }
 #endif
 
-// The close of a PID file drops what this process has locked of it: another thread may have taken it
-// since the open. What is declared before the Handle sees to it after the close.
+// The close of a PID file drops what this process has locked of it: another thread may have taken
+// it since the open. What is declared before the Handle sees to it after the close.
 struct ProofKeeper {
     ProofKeeper() noexcept {}
     DAEMONIZE_SMALL ~ProofKeeper() {
@@ -2432,6 +2424,7 @@ DAEMONIZE_LOCAL const char* distrust(const struct stat& st) noexcept {
     return (st.st_mode & 022) != 0 ? "group or others may write it" : nullptr;
 }
 
+// Both end a take for good; `held` and `again` do not.
 DAEMONIZE_LOCAL Attempt lock_fault(Fault& fault, const char* form, const PidLock& lock) noexcept {
     refused(fault, form, lock.path.c_str());
     return Attempt::failed;
@@ -2443,21 +2436,33 @@ DAEMONIZE_LOCAL Attempt lock_untrusted(Fault& fault, const PidLock& lock,
     return Attempt::failed;
 }
 
-// Is the file one that this process has locked? Then what is known of it is told without opening it.
-DAEMONIZE_LOCAL bool view_own(const struct stat& named, PidFileView& view) noexcept {
+// A file that this process has locked; what is known of it is told without opening it.
+DAEMONIZE_LOCAL const HeldLock* held_as(const struct stat& named) noexcept {
+    struct stat st;
     for (const HeldLock& held : held_locks) {
-        struct stat st;
         const int fd = held.file.load() - 1;
-        if (fd < 0 || ::fstat(fd, &st) != 0 || !same_file(st, named)) continue;
-        char text[64];
-        const ssize_t size = ::pread(fd, text, sizeof text, 0);
-        read_content(view, text, size > 0 ? static_cast<std::size_t>(size) : 0);
-        view.locked = true;
-        view.owner = held.owner.load();
-        view.ready = held.bytes.load() == 2;
-        return true;
+        if (fd >= 0 && ::fstat(fd, &st) == 0 && same_file(st, named)) return &held;
     }
-    return false;
+    return nullptr;
+}
+
+// Async-signal-safe.
+DAEMONIZE_LOCAL bool read_file(int fd, PidFileView& view) noexcept {
+    char text[1024];
+    const ssize_t size = ::pread(fd, text, sizeof text, 0);
+    read_content(view, text, size > 0 ? static_cast<std::size_t>(size) : 0);
+    return size >= 0;
+}
+
+// What stands there, never waited for (a FIFO). `writes`: as far as it may be written; a lock can
+// be had on what is open for reading, too.
+DAEMONIZE_LOCAL Handle open_existing(const Handle& directory, const char* leaf,
+                                     bool writes) noexcept {
+    const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    Handle file = writes ? open_at(directory.fd(), leaf, flags | O_RDWR) : Handle();
+    if (!file && (!writes || errno == EACCES))
+        file = open_at(directory.fd(), leaf, flags | O_RDONLY);
+    return file;
 }
 
 // Where the directory does not let us unlink, an administrator has made the file for this user: it
@@ -2478,56 +2483,75 @@ DAEMONIZE_LOCAL Attempt adopt_file(PidLock& lock, const Handle& file, const stru
     return Attempt::got;
 }
 
-// One round of the take: the old file is locked, so that its holder is met; then unlinked; the new
-// one is made by this start alone. `again`: somebody else was doing the same.
-DAEMONIZE_LOCAL Attempt take_once(PidLock& lock, Handle& taken, struct stat& st, bool& again,
-                                  Fault& fault) noexcept {
-    const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-    const int directory = lock.directory.fd();
-    struct stat named;
-    PidFileView own;
-    again = false;
-    const bool there = ::fstatat(directory, lock.leaf, &named, AT_SYMLINK_NOFOLLOW) == 0;
-    if (there) {
-        if (!S_ISREG(named.st_mode)) return lock_untrusted(fault, lock, distrust(named));
-        if (view_own(named, own)) return Attempt::held;
-    }
-    Handle old(there ? open_at(directory, lock.leaf, flags) : Handle());
-    if (!old && there && errno == EACCES)
-        old = open_at(directory, lock.leaf, (flags & ~O_ACCMODE) | O_RDONLY);
-    if (!old && errno != ENOENT) return lock_fault(fault, "cannot open %p", lock);
-    if (old) {
-        const Attempt attempt = lock_now(old.fd(), LOCK_EX);
-        if (attempt == Attempt::held) return attempt;
-        if (attempt == Attempt::failed) return lock_fault(fault, "cannot lock %p", lock);
-        again = !is_named(lock, old.fd(), st);
-        if (again) return Attempt::failed;
-        if (::unlinkat(directory, lock.leaf, 0) != 0) {
-            again = errno == ENOENT;
-            if (again) return Attempt::failed;
-            const Attempt adopted = adopt_file(lock, old, st, fault);
-            taken = std::move(old);
-            return adopted;
-        }
-    }
+// The name was free a moment ago; O_EXCL decides who gets it. A start that fails later removes what
+// it has made here, if the name still stands for it.
+DAEMONIZE_LOCAL Attempt create_file(PidLock& lock, Handle& file, struct stat& st,
+                                    Fault& fault) noexcept {
     const mode_t mode = static_cast<mode_t>(lock.mode);
-    Handle file = open_at(directory, lock.leaf, flags | O_CREAT | O_EXCL, mode);
-    if (!file) {
-        again = errno == EEXIST;
-        return lock_fault(fault, "cannot create %p", lock);
-    }
+    file = open_at(lock.directory.fd(), lock.leaf,
+                   O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CREAT | O_EXCL, mode);
+    if (!file && errno == EEXIST) return Attempt::again;
+    if (!file) return lock_fault(fault, "cannot create %p", lock);
     // Whatever the umask; where that took nothing, a write to the disk is saved.
     const bool has_mode = (::fstat(file.fd(), &st) == 0 && (st.st_mode & 07777) == mode) ||
                           ::fchmod(file.fd(), mode) == 0;
     const Attempt attempt = has_mode ? lock_now(file.fd(), LOCK_EX) : Attempt::failed;
-    if (attempt == Attempt::failed) {
-        lock_fault(fault, has_mode ? "cannot lock %p" : "cannot set the mode of %p", lock);
-        if (is_named(lock, file.fd(), st)) ::unlinkat(directory, lock.leaf, 0);
-        return attempt;
+    const bool named = attempt != Attempt::failed && is_named(lock, file.fd(), st);
+    if (attempt != Attempt::failed)
+        return attempt == Attempt::got && named ? Attempt::got : Attempt::again;
+    lock_fault(fault, has_mode ? "cannot lock %p" : "cannot set the mode of %p", lock);
+    if (is_named(lock, file.fd(), st)) ::unlinkat(lock.directory.fd(), lock.leaf, 0);
+    return Attempt::failed;
+}
+
+// One round of the take. Each start has an inode of its own: the old file is locked first, so that
+// its holder is met, then unlinked, and the new one is made with O_EXCL. Between any two of these
+// calls another start, a stop or a dying daemon may do the same; so each step asks whether the name
+// still stands for what is open, and `again` says that it did not. The old lock is kept until the
+// new one is had: who waits for the old file then finds it without a name, and looks again.
+DAEMONIZE_LOCAL Attempt take_once(PidLock& lock, Handle& taken, struct stat& st,
+                                  Fault& fault) noexcept {
+    const int directory = lock.directory.fd();
+    Handle old;
+    if (::fstatat(directory, lock.leaf, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        if (!S_ISREG(st.st_mode)) return lock_untrusted(fault, lock, distrust(st));
+        if (held_as(st)) return Attempt::held;
+        old = open_existing(lock.directory, lock.leaf, true);
     }
-    again = attempt == Attempt::held || !is_named(lock, file.fd(), st);
-    taken = std::move(file);
-    return again ? Attempt::failed : Attempt::got;
+    if (!old && errno != ENOENT) return lock_fault(fault, "cannot open %p", lock);
+    if (old) {
+        const Attempt attempt = lock_now(old.fd(), LOCK_EX);
+        if (attempt == Attempt::failed) return lock_fault(fault, "cannot lock %p", lock);
+        if (attempt == Attempt::held) return attempt;
+        if (!is_named(lock, old.fd(), st)) return Attempt::again;
+        if (::unlinkat(directory, lock.leaf, 0) != 0) {
+            if (errno == ENOENT) return Attempt::again;
+            taken = std::move(old);
+            return adopt_file(lock, taken, st, fault);
+        }
+    }
+    return create_file(lock, taken, st, fault);
+}
+
+// Into a free slot, from where a fork and `terminate` find it.
+DAEMONIZE_LOCAL Attempt keep_file(PidLock& lock, Handle file, const struct stat& st,
+                                  Fault& fault) noexcept {
+    for (HeldLock& held : held_locks) {
+        int none = 0;
+        if (!held.file.compare_exchange_strong(none, file.fd() + 1)) continue;
+        file.release();
+        held.owner.store(0);
+        held.bytes.store(0);
+        lock.slot = static_cast<int>(&held - held_locks);
+        lock.turn = ++held.turn;
+        lock.device = static_cast<unsigned long long>(st.st_dev);
+        lock.inode = static_cast<unsigned long long>(st.st_ino);
+        return Attempt::got;
+    }
+    struct stat now;
+    if (is_named(lock, file.fd(), now)) ::unlinkat(lock.directory.fd(), lock.leaf, 0);
+    errno = EMFILE;
+    return lock_fault(fault, "cannot hold as many PID files as with %p", lock);
 }
 
 // Takes the lock on `lock.path`, without waiting. Got: the file is new and empty, and this process
@@ -2535,46 +2559,29 @@ DAEMONIZE_LOCAL Attempt take_once(PidLock& lock, Handle& taken, struct stat& st,
 DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     static const int registered = ::pthread_atfork(nullptr, nullptr, daemonize_in_child);
     static_cast<void>(registered);
+    const char* const path = lock.path.c_str();
+    const char* const slash = std::strrchr(path, '/');
     Way way;
-    if (!open_way("cannot lock", lock.path.c_str(), false, way, fault)) {
+    if (!open_way("cannot lock", path, false, way, fault)) {
         if (fault.code == -ENOENT) {
             Str directory;
-            directory.set(lock.path.c_str());
-            *std::strrchr(const_cast<char*>(directory.c_str()), '/') = '\0';
-            fail(fault, -ENOENT, "cannot create %p: no directory %p for the PID file",
-                 lock.path.c_str(), directory.c_str());
+            directory.set(path);
+            directory.edit()[slash - path] = '\0';
+            fail(fault, -ENOENT, "cannot create %p: no directory %p for the PID file", path,
+                 directory.c_str());
         }
         return Attempt::failed;
     }
     lock.directory = std::move(way.directory);
-    const char* const slash = std::strrchr(lock.path.c_str(), '/');
-    lock.leaf = slash && slash[1] ? slash + 1 : ".";
+    lock.leaf = slash[1] ? slash + 1 : ".";
     for (int round = 0; round < 100; ++round) {
         Handle file;
         struct stat st;
-        bool again = false;
-        const Attempt attempt = take_once(lock, file, st, again, fault);
-        if (again) continue;
-        if (attempt != Attempt::got) return attempt;
-        for (int slot = 0; slot < static_cast<int>(sizeof held_locks / sizeof *held_locks);
-             ++slot) {
-            int none = 0;
-            if (!held_locks[slot].file.compare_exchange_strong(none, file.fd() + 1)) continue;
-            file.release();
-            held_locks[slot].owner.store(0);
-            held_locks[slot].bytes.store(0);
-            lock.slot = slot;
-            lock.turn = ++held_locks[slot].turn;
-            lock.device = static_cast<unsigned long long>(st.st_dev);
-            lock.inode = static_cast<unsigned long long>(st.st_ino);
-            return Attempt::got;
-        }
-        if (is_named(lock, file.fd(), st)) ::unlinkat(lock.directory.fd(), lock.leaf, 0);
-        errno = EMFILE;
-        return lock_fault(fault, "cannot hold as many PID files as with %p", lock);
+        const Attempt attempt = take_once(lock, file, st, fault);
+        if (attempt == Attempt::got) return keep_file(lock, std::move(file), st, fault);
+        if (attempt != Attempt::again) return attempt;
     }
-    fail(fault, errc::timed_out, "cannot lock %p: it was replaced a hundred times",
-         lock.path.c_str());
+    fail(fault, errc::timed_out, "cannot lock %p: it was replaced a hundred times", path);
     return Attempt::failed;
 }
 
@@ -2599,14 +2606,14 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
              lock.path.c_str());
         return Attempt::failed;
     }
-    char text[24];
-    const int size = std::snprintf(text, sizeof text, "%ld\n", self());
+    Text text;
+    format(text, "%d\n", self());
+    const ssize_t size = static_cast<ssize_t>(text.size());
     ssize_t written = -1;
     struct rlimit limit;  // beyond it a write is a SIGXFSZ, which would end the process
     errno = EFBIG;
-    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 ||
-        limit.rlim_cur >= static_cast<rlim_t>(sizeof text))
-        do written = ::pwrite(fd, text, static_cast<std::size_t>(size), 0);
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= 24) do
+            written = ::pwrite(fd, text.c_str(), text.size(), 0);
         while (written < 0 && errno == EINTR);
     if (written >= 0 && written != size) errno = ENOSPC;
     if (written != size || ::ftruncate(fd, size) != 0)
@@ -2625,19 +2632,15 @@ DAEMONIZE_LOCAL void renew_lock(PidLock& lock, bool ready) noexcept {
     set_record_lock(held.file.load() - 1, held.bytes.load());
 }
 
-// Removes the file, not the lock; async-signal-safe. `own`: only if this process has entered itself;
-// else the caller is the launcher or the leader of a start that failed. Where the directory does not
-// allow it (after a drop, in a jail) an empty file is left, which means "not running".
+// Removes the file, not the lock; async-signal-safe. `own`: only if this process has entered
+// itself; else the caller is the launcher or the leader of a start that failed. Where the directory
+// does not allow it (after a drop, in a jail) an empty file is left, which means "not running".
 DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
     const int fd = lock_file(lock), saved = errno;
     if (fd < 0 || (own && !is_entered(lock))) return;
-    char text[24] = "";
-    long number = 0;
-    if (own && ::pread(fd, text, sizeof text - 1, 0) > 0)
-        for (const char* at = text; *at >= '0' && *at <= '9' && number < LONG_MAX / 16; ++at)
-            number = number * 10 + (*at - '0');
+    PidFileView view;
     struct stat st;
-    if (!own || number == self()) {
+    if (!own || (read_file(fd, view) && view.number == self())) {
         const bool gone =
             is_named(lock, fd, st) && ::unlinkat(lock.directory.fd(), lock.leaf, 0) == 0;
         if (!gone && ::ftruncate(fd, 0) != 0) errno = saved;  // nothing more can be done at the end
@@ -2646,13 +2649,8 @@ DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
     errno = saved;
 }
 
-// Never LOCK_UN: a duplicate of the descriptor may be another process's lock.
 DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept {
-    if (lock_file(lock) >= 0) {
-        HeldLock& held = held_locks[lock.slot];
-        held.owner.store(0);
-        const Handle closes(held.file.exchange(0) - 1);
-    }
+    if (lock_file(lock) >= 0) free_slot(held_locks[lock.slot]);
     lock.slot = -1;
     lock.directory.close();
 }
@@ -2695,64 +2693,60 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
         return errno == ENOENT || refused(fault, "cannot read %p", path);
     if (!S_ISREG(st.st_mode)) return refused_way(fault, "cannot read", path, distrust(st));
     describe_file(st, view);
-    if (view_own(st, view)) return true;
+    if (const HeldLock* const held = held_as(st)) {
+        read_file(held->file.load() - 1, view);
+        view.locked = true;
+        view.owner = held->owner.load();
+        view.ready = held->bytes.load() == 2;
+        return true;
+    }
     const ProofKeeper keeper;
-    const Handle file =
-        open_at(directory, way.leaf, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    const Handle file = open_existing(way.directory, way.leaf, false);
     struct stat opened;
     if (!file || ::fstat(file.fd(), &opened) != 0) {
         if (errno == ELOOP) return refused_way(fault, "cannot read", path, "it is a symbolic link");
-        if (errno != ENOENT) return refused(fault, "cannot read %p", path);
         view = PidFileView();
-        return true;
+        return errno == ENOENT || refused(fault, "cannot read %p", path);
     }
     if (!S_ISREG(opened.st_mode)) return refused_way(fault, "cannot read", path, distrust(opened));
     describe_file(opened, view);
     view_lock(file.fd(), view);
-    char text[4096];
-    const ssize_t size = ::pread(file.fd(), text, sizeof text, 0);
-    if (size < 0) return refused(fault, "cannot read %p", path);
-    read_content(view, text, static_cast<std::size_t>(size));
+    if (!read_file(file.fd(), view)) return refused(fault, "cannot read %p", path);
     // Asked by name and last: a link that came and went shows a count that is not 1, or no name.
-    if (::fstatat(directory, way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0 || !same_file(st, opened))
-        view.trusted = false;
-    else
-        view.trusted = distrust(st) == nullptr;
+    view.trusted = ::fstatat(directory, way.leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                   same_file(st, opened) && distrust(st) == nullptr;
     return true;
 }
 
-// What a daemon that is gone has left: removed under a lock of our own, and only if it is still that
-// file and still that daemon's. False: it is there, and neither removed nor emptied.
-DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, long pid,
-                                     Fault& fault) noexcept {
-    PidLock lock;
-    Way way;
+// False: errno tells why it is there still, and not emptied.
+DAEMONIZE_LOCAL bool remove_seen(const PidLock& lock, const PidFileView& seen, long pid) noexcept {
     struct stat st;
-    if (!open_way("cannot remove", path, false, way, fault)) return fault.code == -ENOENT;
-    lock.leaf = way.leaf;
-    lock.directory = std::move(way.directory);
-    const int directory = lock.directory.fd();
-    const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
-    const ProofKeeper keeper;
-    Handle file = open_at(directory, lock.leaf, flags | O_RDWR);
-    if (!file && errno != ENOENT) file = open_at(directory, lock.leaf, flags | O_RDONLY);
-    if (!file) return errno == ENOENT || refused(fault, "cannot remove %p", path);
-    const Attempt attempt = lock_now(file.fd(), LOCK_EX);
-    if (attempt == Attempt::held) return true;  // somebody else's by now
-    char text[64];
-    const ssize_t size = ::pread(file.fd(), text, sizeof text, 0);
-    if (attempt == Attempt::failed || size < 0 || ::fstat(file.fd(), &st) != 0)
-        return refused(fault, "cannot remove %p", path);
     PidFileView now;
-    read_content(now, text, static_cast<std::size_t>(size));
+    const ProofKeeper keeper;
+    const Handle file = open_existing(lock.directory, lock.leaf, true);
+    if (!file) return errno == ENOENT;
+    const Attempt attempt = lock_now(file.fd(), LOCK_EX);
+    if (attempt != Attempt::got) return attempt == Attempt::held;  // somebody else's by now
+    if (!read_file(file.fd(), now) || ::fstat(file.fd(), &st) != 0) return false;
     if (static_cast<unsigned long long>(st.st_dev) != seen.device ||
         static_cast<unsigned long long>(st.st_ino) != seen.inode || !is_left_by(now, pid))
         return true;
     errno = ENOENT;  // of another file with that name: nothing of the daemon's is there any more
-    if (!is_named(lock, file.fd(), st))
-        return errno == ENOENT || refused(fault, "cannot remove %p", path);
-    return ::unlinkat(directory, lock.leaf, 0) == 0 || errno == ENOENT ||
-           ::ftruncate(file.fd(), 0) == 0 || refused(fault, "cannot remove %p", path);
+    if (!is_named(lock, file.fd(), st)) return errno == ENOENT;
+    return ::unlinkat(lock.directory.fd(), lock.leaf, 0) == 0 || errno == ENOENT ||
+           ::ftruncate(file.fd(), 0) == 0;
+}
+
+// What a daemon that is gone has left: removed under a lock of our own, and only if it is still
+// that file and still that daemon's.
+DAEMONIZE_LOCAL bool remove_leftover(const char* path, const PidFileView& seen, long pid,
+                                     Fault& fault) noexcept {
+    PidLock lock;
+    Way way;
+    if (!open_way("cannot remove", path, false, way, fault)) return fault.code == -ENOENT;
+    lock.leaf = way.leaf;
+    lock.directory = std::move(way.directory);
+    return remove_seen(lock, seen, pid) || refused(fault, "cannot remove %p", path);
 }
 
 // ---- Who the daemon is to be ----
@@ -2782,67 +2776,60 @@ DAEMONIZE_LOCAL bool all_ids_are(long long uid, long long gid) noexcept {
 #endif
 
 // getpwnam_r() and its sisters want a buffer of unknown size; the record points into it.
+struct Buffer {
+    char* bytes = nullptr;
+    ~Buffer() { std::free(bytes); }
+};
+
+// False with errno 0: nobody has that name. "Not found" has many numbers; what is none of them is a
+// fault of the database.
 template <class Record, class Key, class Call>
-int look_up(Call call, Key key, Record& record, char*& buffer, bool& found) noexcept {
-    std::size_t size = 1024;
-    for (buffer = nullptr;; size *= 2) {
-        char* const larger = static_cast<char*>(std::realloc(buffer, size));
-        if (!larger) return ENOMEM;
-        buffer = larger;
+DAEMONIZE_SMALL bool look_up(Call call, Key key, Record& record, Buffer& buffer) noexcept {
+    for (std::size_t size = 1024;; size *= 2) {
+        char* const larger = static_cast<char*>(std::realloc(buffer.bytes, size));
+        if (!larger) std::abort();
+        buffer.bytes = larger;
         Record* result = nullptr;
-        const int rc = call(key, &record, buffer, size, &result);
-        found = result != nullptr;
-        // "Not found" has many names; what is no such name is a fault of the database.
-        const bool no_such = rc == ENOENT || rc == ESRCH || rc == EBADF || rc == EPERM;
-        if (rc != ERANGE || size > (1U << 22)) return found || no_such ? 0 : rc;
+        const int rc = call(key, &record, buffer.bytes, size, &result);
+        if (rc == ERANGE && size <= (1U << 22)) continue;
+        errno = rc == ENOENT || rc == ESRCH || rc == EBADF || rc == EPERM ? 0 : rc;
+        return result != nullptr;
     }
 }
 
 const long long largest_id = 0xfffffffeLL;  // the next one is -1, "unchanged"
 
+// A name first, also where it is a number; then that number, with or without an entry.
 DAEMONIZE_LOCAL bool find_user(const Account& account, Identity& who, long long& gid,
                                Fault& fault) noexcept {
     struct passwd record;
-    char* buffer = nullptr;
-    bool found = false;
+    Buffer buffer;
     const char* const name = account.name().c_str();
-    int rc = 0;
-    who.uid = account.id();
-    if (*name) {
-        rc = look_up(::getpwnam_r, name, record, buffer, found);
-        if (!found) who.uid = parse_number(name, largest_id);
-    }
-    if (!found && who.uid >= 0) {
-        std::free(buffer);
-        rc = look_up(::getpwuid_r, static_cast<uid_t>(who.uid), record, buffer, found);
-    }
-    if (found) {
-        who.uid = static_cast<long long>(record.pw_uid);
-        gid = static_cast<long long>(record.pw_gid);
-        who.user.set(record.pw_name);
-        who.home.set(record.pw_dir && *record.pw_dir ? record.pw_dir : "/");
-    }
-    std::free(buffer);
-    if (found) return true;
-    errno = rc;
-    if (rc != 0) return refused(fault, "cannot look up user %q", name);
+    bool found = *name && look_up(::getpwnam_r, name, record, buffer);
+    who.uid = *name && !found ? parse_number(name, largest_id) : account.id();
+    if (!found && who.uid >= 0)
+        found = look_up(::getpwuid_r, static_cast<uid_t>(who.uid), record, buffer);
+    if (!found && errno != 0) return refused(fault, "cannot look up user %q", name);
     who.home.set("/");
-    return who.uid >= 0 ||
-           fail(fault, errc::unknown_account, "cannot find user %q: no such user", name);
+    if (!found)
+        return who.uid >= 0 ||
+               fail(fault, errc::unknown_account, "cannot find user %q: no such user", name);
+    who.uid = static_cast<long long>(record.pw_uid);
+    gid = static_cast<long long>(record.pw_gid);
+    who.user.set(record.pw_name);
+    if (record.pw_dir && *record.pw_dir) who.home.set(record.pw_dir);
+    return true;
 }
 
 DAEMONIZE_LOCAL bool find_group(const Account& account, long long& gid, Fault& fault) noexcept {
     struct group record;
-    char* buffer = nullptr;
-    bool found = false;
+    Buffer buffer;
     const char* const name = account.name().c_str();
     gid = account.id();
     if (*name == '\0') return true;
-    const int rc = look_up(::getgrnam_r, name, record, buffer, found);
+    const bool found = look_up(::getgrnam_r, name, record, buffer);
     gid = found ? static_cast<long long>(record.gr_gid) : parse_number(name, largest_id);
-    std::free(buffer);
-    errno = rc;
-    if (gid < 0 && rc != 0) return refused(fault, "cannot look up group %q", name);
+    if (gid < 0 && errno != 0) return refused(fault, "cannot look up group %q", name);
     return gid >= 0 ||
            fail(fault, errc::unknown_account, "cannot find group %q: no such group", name);
 }
@@ -2866,9 +2853,14 @@ bool list_groups(int (*call)(const char*, T, T*, int*), long long gid, Identity&
     return true;
 }
 
+// The type of the count differs, too.
 template <class Count>
 int call_setgroups(int (*call)(Count, const gid_t*), const Identity& who) noexcept {
     return call(static_cast<Count>(who.group_count), reinterpret_cast<const gid_t*>(who.groups));
+}
+
+DAEMONIZE_LOCAL bool set_groups(const Identity& who) noexcept {
+    return call_setgroups(::setgroups, who) == 0;
 }
 
 // Accounts into numbers, before the start: the files that tell them may not be in the jail.
@@ -2890,6 +2882,7 @@ DAEMONIZE_LOCAL bool resolve_accounts(Session& s, Fault& fault) noexcept {
     who.drops = !same || ::geteuid() == 0 || (!s.context->initgroups && !alone);
     who.sets_uid = uid.is_set();
     who.gid = group;
+    if (who.drops) features.set_groups = set_groups;
     if (!who.drops || !s.context->initgroups || who.user.is_empty()) return true;
     return list_groups(::getgrouplist, group, who) ||
            fail(fault, errc::unknown_account, "cannot list groups of user %q: too many",
@@ -2968,6 +2961,8 @@ DAEMONIZE_LOCAL bool check_open(int fd, const char* option, Fault& fault) noexce
     return refused(fault, "cannot use option %s with descriptor %d", option, fd);
 }
 
+// What can be asked only here and now: accounts and descriptors of the caller, and variables that
+// name this process. In the daemon the number is another, and in the jail the files are not there.
 DAEMONIZE_LOCAL bool resolve(Session& s, Fault& fault) noexcept {
     look_at_inheritance();
     if (!resolve_identity(s, fault)) return false;
@@ -2978,7 +2973,7 @@ DAEMONIZE_LOCAL bool resolve(Session& s, Fault& fault) noexcept {
             !check_open(target.descriptor, "standard stream", fault))
             return false;
     // WATCHDOG_PID and LISTEN_PID are the caller's number.
-    s.watchdog = watchdog_half(environment("WATCHDOG_USEC"), environment("WATCHDOG_PID"), self());
+    s.watchdog = told_watchdog();
     s.inherited_sockets = 0;
     if (parse_number(environment("LISTEN_PID"), INT_MAX) != self()) return true;
     const long long sockets = parse_number(environment("LISTEN_FDS"), 65536);
@@ -3030,9 +3025,11 @@ DAEMONIZE_LOCAL bool name_of(long pid, const char* wanted) noexcept {
 DAEMONIZE_LOCAL bool has_notify_socket() noexcept {
     const char* const address = environment("NOTIFY_SOCKET");
     struct stat st;
-    return *address == '@' || (*address == '/' && ::stat(address, &st) == 0);
+    return *address == '@' || (*address == '/' && stat_path(address, st));
 }
 
+// Facts about this process and its parent, for decide(). The parent's name is asked for only where
+// a variable makes it matter: it costs an open file.
 DAEMONIZE_LOCAL Evidence evidence() noexcept {
     Evidence seen;
     seen.pid = self();
@@ -3063,16 +3060,18 @@ DAEMONIZE_LOCAL Evidence evidence() noexcept {
 
 // ---- Directories that are made ----
 
+// As `mkdir -p` does it, for default_path() alone: below what the user has named as his own, where
+// nobody else can exchange a part of the way.
 DAEMONIZE_LOCAL bool make_directories(const char* path, mode_t mode, Fault& fault) noexcept {
     Str part;
     for (const char* at = std::strchr(path + 1, '/');; at = std::strchr(at + 1, '/')) {
         part.set(path);
-        if (at) const_cast<char*>(part.c_str())[at - path] = '\0';
+        if (at) part.edit()[at - path] = '\0';
         struct stat st;
         // A part that may not be made may be there all the same, behind a read-only mount.
         if (::mkdir(part.c_str(), mode) != 0) {
             const int cause = errno;
-            const bool there = ::stat(part.c_str(), &st) == 0;
+            const bool there = stat_path(part.c_str(), st);
             errno = cause;
             if (!there) return refused(fault, "cannot make directory %p", part.c_str());
         }
@@ -3086,12 +3085,12 @@ DAEMONIZE_LOCAL bool state_directory(const char* program, Str& out, Fault& fault
     const char* const runtime = environment("RUNTIME_DIRECTORY");  // systemd: one, or a:b
     if (*runtime == '/') {
         out.set(runtime);
-        const_cast<char*>(out.c_str())[std::strcspn(runtime, ":")] = '\0';
+        out.edit()[std::strcspn(runtime, ":")] = '\0';
         return true;
     }
     struct stat st;
     if (::geteuid() == 0) {
-        out.set(::stat("/run", &st) == 0 && S_ISDIR(st.st_mode) ? "/run" : "/var/run");
+        out.set(stat_path("/run", st) && S_ISDIR(st.st_mode) ? "/run" : "/var/run");
         return true;
     }
     Str base;
@@ -3128,7 +3127,7 @@ DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
     Str path;
     Way way;
     path.set(s.pidfile.c_str());
-    char* const slash = const_cast<char*>(std::strrchr(path.c_str(), '/'));
+    char* const slash = std::strrchr(path.edit(), '/');
     if (!slash || slash == path.c_str()) return true;
     *slash = '\0';
     if (!open_way("cannot make directory", path.c_str(), false, way, fault)) return false;
@@ -3155,21 +3154,17 @@ DAEMONIZE_LOCAL bool make_pid_directory(Session& s, Fault& fault) noexcept {
 
 // ---- Standard streams ----
 
+// In a program of 32 bits a log of 2 GiB needs all four.
 #if defined(O_LARGEFILE) && defined(__USE_LARGEFILE64)
-// In a program of 32 bits a log of 2 GiB needs all three.
 static const int large_file = O_LARGEFILE;
 typedef struct stat64 FileStat;
-DAEMONIZE_LOCAL bool stat_file(int fd, FileStat& st) noexcept { return ::fstat64(fd, &st) == 0; }
-DAEMONIZE_LOCAL bool stat_name(int directory, const char* name, FileStat& st) noexcept {
-    return ::fstatat64(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
+static int (*const stat_open)(int, FileStat*) = ::fstat64;
+static int (*const stat_at)(int, const char*, FileStat*, int) = ::fstatat64;
 #else
 static const int large_file = 0;
 typedef struct stat FileStat;
-DAEMONIZE_LOCAL bool stat_file(int fd, FileStat& st) noexcept { return ::fstat(fd, &st) == 0; }
-DAEMONIZE_LOCAL bool stat_name(int directory, const char* name, FileStat& st) noexcept {
-    return ::fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
+static int (*const stat_open)(int, FileStat*) = ::fstat;
+static int (*const stat_at)(int, const char*, FileStat*, int) = ::fstatat;
 #endif
 
 DAEMONIZE_LOCAL bool put_onto(const Handle& file, int where) noexcept {
@@ -3183,68 +3178,76 @@ DAEMONIZE_LOCAL bool put_stream(const Handle& file, int which, Fault& fault) noe
     return put_onto(file, which) || refused(fault, "cannot set up descriptor %d", which);
 }
 
-// A log, opened relative to a checked directory, never blocking. In a directory that is not root's
-// alone root writes only to a file that it made itself.
-DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, bool truncates,
-                              Handle& out, Fault& fault) noexcept {
-    const bool root = ::geteuid() == 0, reads = which == 0;
-    Way way;
-    if (!open_way("cannot open", path, true, way, fault)) {
-        if (fault.code > 0) fault.code = -EACCES;
-        return false;
-    }
-    FileStat st, named;
+// Why root does not write to what it has opened: in a directory that is not root's alone another
+// user may have put anything there. Asked by name, and after the opening: a link that came and went
+// shows two names, or another file.
+DAEMONIZE_LOCAL const char* distrust_log(const Way& way, const FileStat& st) noexcept {
+    FileStat named;
+    const bool one_name = stat_at(way.directory.fd(), way.leaf, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+                          named.st_nlink == 1 && named.st_dev == st.st_dev &&
+                          named.st_ino == st.st_ino;
+    if (!S_ISREG(st.st_mode) || !one_name)
+        return "root writes to a regular file with one name, or a device";
+    return way.alone || st.st_uid == 0
+               ? nullptr
+               : "in a directory that others can write to root writes only to a file of its own";
+}
+
+// A log that is new: whoever the daemon becomes shall be able to rotate it.
+DAEMONIZE_LOCAL bool give_log(const Session& s, const Handle& file, const Way& way,
+                              const char* path, Fault& fault) noexcept {
+    const uid_t owner = s.who.sets_uid ? static_cast<uid_t>(s.who.uid) : static_cast<uid_t>(-1);
+    const bool gives = ::geteuid() == 0 && s.who.drops && s.who.gid >= 0;
+    const bool has_mode = ::fchmod(file.fd(), 0640) == 0;
+    if (has_mode && (!gives || ::fchown(file.fd(), owner, static_cast<gid_t>(s.who.gid)) == 0))
+        return true;
+    refused(fault, has_mode ? "cannot give away %p" : "cannot set the mode of %p", path);
+    ::unlinkat(way.directory.fd(), way.leaf, 0);  // else the next start would take it as it is
+    return false;
+}
+
+// What is there, or for writing a new file; three rounds, for it may come and go in between.
+DAEMONIZE_LOCAL Handle open_or_create(const Way& way, int flags, bool& created) noexcept {
     const int directory = way.directory.fd();
-    const bool magic = way.magic;  // as the walk found it: a look of our own could find another
-    const int flags = (reads ? O_RDONLY : O_WRONLY | O_APPEND) | O_NOCTTY | O_CLOEXEC | O_NONBLOCK |
-                      large_file | (magic ? 0 : O_NOFOLLOW);
-    bool created = false;
     Handle file = open_at(directory, way.leaf, flags);
-    for (int round = 0; !file && errno == ENOENT && !reads && round < 3; ++round) {
+    for (int round = 0; !file && errno == ENOENT && (flags & O_APPEND) && round < 3; ++round) {
         file = open_at(directory, way.leaf, flags | O_CREAT | O_EXCL, 0640);
         created = static_cast<bool>(file);
         if (!file && errno == EEXIST) file = open_at(directory, way.leaf, flags);
     }
-    if (!file || !stat_file(file.fd(), st)) {
-        const bool is_fifo = errno == ENXIO;
-        refused(fault, "cannot open %p", path);
-        if (is_fifo)
-            fail(
-                fault, -ENXIO,
-                "cannot open %p: it is a socket, a FIFO that nobody reads, or a device that is not "
-                "there",
-                path);
-        return false;
-    }
-    if (S_ISDIR(st.st_mode)) {
-        errno = EISDIR;
-        return refused(fault, "cannot open %p", path);
-    }
-    if (s.lock && s.pidfile.c_str()[0] &&
+    return file;
+}
+
+// A log, opened relative to a checked directory, and never waited for: a FIFO without a reader is
+// refused. What may be emptied or given away is decided on the open file, not on its name.
+DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, bool truncates,
+                              Handle& out, Fault& fault) noexcept {
+    const bool reads = which == 0;
+    Way way;
+    if (!open_way("cannot open", path, true, way, fault)) return false;
+    FileStat st;
+    const bool magic = way.magic;  // as the walk found it: a look of our own could find another
+    bool created = false;
+    Handle file = open_or_create(way,
+                                 (reads ? O_RDONLY : O_WRONLY | O_APPEND) | O_NOCTTY | O_NONBLOCK |
+                                     large_file | (magic ? 0 : O_NOFOLLOW),
+                                 created);
+    if (!file && errno == ENXIO)
+        return fail(fault, -ENXIO,
+                    "cannot open %p: it is a socket, a FIFO that nobody reads, or a device that is "
+                    "not there",
+                    path);
+    if (!file || stat_open(file.fd(), &st) != 0) return refused(fault, "cannot open %p", path);
+    errno = EISDIR;
+    if (S_ISDIR(st.st_mode)) return refused(fault, "cannot open %p", path);
+    if (s.lock && !s.pidfile.is_empty() &&
         static_cast<unsigned long long>(st.st_dev) == s.lock->device &&
         static_cast<unsigned long long>(st.st_ino) == s.lock->inode)
         return invalid(fault, "standard stream", "it is the PID file");
-    if (root && !reads && !magic && !S_ISCHR(st.st_mode)) {
-        const char* why = nullptr;
-        // By name, and after the opening: a link that came and went shows two, or another file.
-        const bool one_name = stat_name(directory, way.leaf, named) && named.st_nlink == 1 &&
-                              named.st_dev == st.st_dev && named.st_ino == st.st_ino;
-        if (!S_ISREG(st.st_mode) || !one_name)
-            why = "root writes to a regular file with one name, or a device";
-        else if (!way.alone && st.st_uid != 0)
-            why = "in a directory that others can write to root writes only to a file of its own";
-        if (why) return fail(fault, -EACCES, "cannot open %p: %s", path, why);
-    }
-    // Whoever the daemon becomes shall be able to rotate a log that is new.
-    const bool given = created && root && s.who.drops && s.who.gid >= 0;
-    const uid_t owner = s.who.sets_uid ? static_cast<uid_t>(s.who.uid) : static_cast<uid_t>(-1);
-    const bool has_mode = !created || ::fchmod(file.fd(), 0640) == 0;
-    if (!has_mode || (given && ::fchown(file.fd(), owner, static_cast<gid_t>(s.who.gid)) != 0)) {
-        const int cause = errno;
-        ::unlinkat(directory, way.leaf, 0);  // else the next start would take it as it is
-        errno = cause;
-        return refused(fault, has_mode ? "cannot give away %p" : "cannot set the mode of %p", path);
-    }
+    const bool judged = ::geteuid() == 0 && !reads && !magic && !S_ISCHR(st.st_mode);
+    const char* const why = judged ? distrust_log(way, st) : nullptr;
+    if (why) return fail(fault, -EACCES, "cannot open %p: %s", path, why);
+    if (created && !give_log(s, file, way, path, fault)) return false;
     if (truncates && !reads && S_ISREG(st.st_mode) && ::ftruncate(file.fd(), 0) != 0)
         return refused(fault, "cannot empty %p", path);
     const int status = ::fcntl(file.fd(), F_GETFL);
@@ -3254,51 +3257,11 @@ DAEMONIZE_LOCAL bool open_log(const Session& s, const char* path, int which, boo
     return true;
 }
 
+// A number that the program gave may be closed or used for something else by the time that the
+// stream is put in its place: a copy is the start's own.
 DAEMONIZE_LOCAL bool copy_descriptor(int fd, Handle& out, Fault& fault) noexcept {
     out = Handle(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
     return out || refused(fault, "cannot copy descriptor %d", fd);
-}
-
-// One file under both names is one open file: nothing overwrites, nothing is emptied twice.
-DAEMONIZE_LOCAL bool open_target(Session& s, int which, Fault& fault) noexcept {
-    Target& target = s.targets[which];
-    const Target& output = s.targets[1];
-    if (which == 2 && output.file && output.choice == Stream::path_choice) {
-        FileStat st;
-        struct stat named;
-        if (std::strcmp(target.path.c_str(), output.path.c_str()) == 0 ||
-            (stat_file(output.file.fd(), st) && ::stat(target.path.c_str(), &named) == 0 &&
-             st.st_dev == named.st_dev && st.st_ino == named.st_ino))
-            return copy_descriptor(output.file.fd(), target.file, fault);
-    }
-    // In a directory that is not root's alone: as the user who will write it, once that is possible.
-    const bool can_wait = s.who.drops && s.who.sets_uid && s.who.uid != 0 && ::geteuid() == 0;
-    if (can_wait && !target.late) {
-        Way way;
-        if (!open_way("cannot open", target.path.c_str(), true, way, fault)) {
-            if (fault.code > 0) fault.code = -EACCES;
-            return false;
-        }
-        target.late = !way.alone;
-        if (target.late) return true;
-    }
-    return open_log(s, target.path.c_str(), which, target.truncates, target.file, fault);
-}
-
-// Step 5. Only after the lock: a refused start touches no log.
-DAEMONIZE_LOCAL bool open_streams(Session& s, Fault& fault) noexcept {
-    if (!s.decision.detach) return true;
-    s.null_device = open_at(AT_FDCWD, "/dev/null", O_RDWR | O_NOCTTY);
-    if (!s.null_device) return refused(fault, "cannot open '/dev/null'");
-    for (int which = 0; which < 3; ++which) {
-        Target& target = s.targets[which];
-        if (target.choice == Stream::number_choice &&
-            !copy_descriptor(target.descriptor, target.file, fault))
-            return false;
-        if (target.choice == Stream::path_choice && !features.open_target(s, which, fault))
-            return false;
-    }
-    return true;
 }
 
 // Logs in a directory that others can write to, with the identity of the user who will write them.
@@ -3322,7 +3285,49 @@ DAEMONIZE_LOCAL bool open_late_streams(Session& s, Fault& fault) noexcept {
     return done;
 }
 
-// Step 9. Descriptor 2 stays the launcher's until ready().
+// One file under both names is one open file: nothing overwrites, nothing is emptied twice.
+DAEMONIZE_LOCAL bool open_target(Session& s, int which, Fault& fault) noexcept {
+    Target& target = s.targets[which];
+    const Target& output = s.targets[1];
+    if (which == 2 && output.file && output.choice == Stream::path_choice) {
+        FileStat st;
+        struct stat named;
+        if (std::strcmp(target.path.c_str(), output.path.c_str()) == 0 ||
+            (stat_open(output.file.fd(), &st) == 0 && stat_path(target.path.c_str(), named) &&
+             st.st_dev == named.st_dev && st.st_ino == named.st_ino))
+            return copy_descriptor(output.file.fd(), target.file, fault);
+    }
+    // In a directory that is not root's alone: as the user who will write it, once that is
+    // possible.
+    const bool can_wait = s.who.drops && s.who.sets_uid && s.who.uid != 0 && ::geteuid() == 0;
+    if (can_wait && !target.late) {
+        Way way;
+        if (!open_way("cannot open", target.path.c_str(), true, way, fault)) return false;
+        target.late = !way.alone;
+        if (target.late) features.open_late = open_late_streams;
+        if (target.late) return true;
+    }
+    return open_log(s, target.path.c_str(), which, target.truncates, target.file, fault);
+}
+
+// Step 5. Only after the lock: a refused start touches no log.
+DAEMONIZE_LOCAL bool open_streams(Session& s, Fault& fault) noexcept {
+    if (!s.decision.detach) return true;
+    s.null_device = open_at(AT_FDCWD, "/dev/null", O_RDWR | O_NOCTTY);
+    if (!s.null_device) return refused(fault, "cannot open '/dev/null'");
+    for (int which = 0; which < 3; ++which) {
+        Target& target = s.targets[which];
+        if (target.choice == Stream::number_choice &&
+            !copy_descriptor(target.descriptor, target.file, fault))
+            return false;
+        if (target.choice == Stream::path_choice && !features.open_target(s, which, fault))
+            return false;
+    }
+    return true;
+}
+
+// Step 9. Descriptor 2 stays the launcher's until ready(): what the program prints while it starts
+// is seen by who started it.
 DAEMONIZE_LOCAL bool set_up_streams(Session& s, Fault& fault) noexcept {
     for (int fd = 0; fd < 3; ++fd) {
         const bool closed = ::fcntl(fd, F_GETFD) == -1;
@@ -3348,11 +3353,11 @@ DAEMONIZE_LOCAL bool make_moved_logs(Session& s, Fault& fault) noexcept {
     struct stat st;
     for (int which = 1; which < 3; ++which) {
         Target& target = s.targets[which];
-        if (target.choice != Stream::path_choice || ::stat(target.path.c_str(), &st) == 0) continue;
+        if (target.choice != Stream::path_choice || stat_path(target.path.c_str(), st)) continue;
         target.truncates = false;
         if (!features.open_target(s, which, fault)) return false;
     }
-    return open_late_streams(s, fault);
+    return !features.open_late || features.open_late(s, fault);
 }
 
 // A pipe that nobody empties must not keep the word from the leader.
@@ -3450,9 +3455,17 @@ DAEMONIZE_LOCAL const char* close_all(const KeptDescriptors& keep) noexcept {
 }
 
 // ---- Signals ----
+// Who owns a signal. Below stands what the start sets (`terminate`, or nothing), or signal_map.
+// Above it stands at most one SignalHandler, from its start() to its stop(); then what was below
+// comes back, unless the program has called sigaction() in between: then the signal is the
+// program's. While a SignalHandler has it, `before` is what stands below, and the start changes
+// that.
+//
 // Each signal that was ever captured has one struct, which is never freed: a handler that is still
-// running in another thread, or was cancelled in it, can be waited for by nobody. One pipe wakes the
-// process, whichever SignalHandler a signal belongs to.
+// running in another thread, or was cancelled in it, can be waited for by nobody. One pipe wakes
+// the process, whichever SignalHandler a signal belongs to: who finds it rung looks at its own
+// counts, and rings again if another's are left. A handler counts first and writes then, a waiter
+// reads first and looks then: no signal falls between the two.
 
 struct CapturedSignal {
     std::atomic<int> count;
@@ -3485,7 +3498,7 @@ static std::atomic<PidLock*> terminable(nullptr);  // of the daemon, for `termin
 extern "C" {
 // The asynchronous half: counts, and writes one byte. In a forked child the signal is not the
 // parent's business: it is raised again with its default action.
-static void daemonize_count(int signum) {
+DAEMONIZE_LOCAL void daemonize_count(int signum) {
     const int saved = errno;
     CapturedSignal* const captured = captured_signals[signum].load();
     if (static_cast<long>(::getpid()) != signal_process.load() || !captured) {
@@ -3507,6 +3520,15 @@ static void daemonize_terminate(int signum) { terminate_by(signum); }
 static void daemonize_nothing(int) {}
 }
 
+typedef void (*RawHandler)(int);
+DAEMONIZE_LOCAL RawHandler handler_of(Route wanted) noexcept {
+    return wanted == Route::count       ? daemonize_count
+           : wanted == Route::terminate ? daemonize_terminate
+           : wanted == Route::nothing   ? daemonize_nothing
+           : wanted == Route::ignore    ? SIG_IGN
+                                        : SIG_DFL;
+}
+
 // All signals are blocked while one of ours is handled: `terminate` must not be interrupted by a
 // second one between its look at the file and its unlink().
 DAEMONIZE_LOCAL struct sigaction disposition_of(int signum, Route wanted) noexcept {
@@ -3516,11 +3538,7 @@ DAEMONIZE_LOCAL struct sigaction disposition_of(int signum, Route wanted) noexce
     // Orders to end interrupt a blocking call; others must not make stdio lose data.
     const bool interrupts = signum == SIGINT || signum == SIGTERM || signum == SIGABRT;
     action.sa_flags = interrupts && wanted == Route::count ? 0 : SA_RESTART;
-    action.sa_handler = wanted == Route::count       ? daemonize_count
-                        : wanted == Route::terminate ? daemonize_terminate
-                        : wanted == Route::nothing   ? daemonize_nothing
-                        : wanted == Route::ignore    ? SIG_IGN
-                                                     : SIG_DFL;
+    action.sa_handler = handler_of(wanted);
     return action;
 }
 
@@ -3530,8 +3548,13 @@ DAEMONIZE_LOCAL bool set_disposition(int signum, Route wanted, Fault& fault) noe
 }
 
 DAEMONIZE_LOCAL bool is_ours(const struct sigaction& action, Route wanted) noexcept {
-    return !(action.sa_flags & SA_SIGINFO) &&
-           action.sa_handler == disposition_of(SIGTERM, wanted).sa_handler;
+    return !(action.sa_flags & SA_SIGINFO) && action.sa_handler == handler_of(wanted);
+}
+
+// What the program itself has said about a signal stays; what its starter ignored is undone.
+DAEMONIZE_LOCAL bool is_programs_own(int signum, const struct sigaction& action) noexcept {
+    if (is_ours(action, Route::standard) || is_ours(action, Route::count)) return false;
+    return !is_ours(action, Route::ignore) || !has_signal(inheritance.ignored, signum);
 }
 
 // The C library keeps some real-time signals to itself; it refuses them, as it does what is no
@@ -3547,6 +3570,7 @@ DAEMONIZE_LOCAL bool is_catchable(int signum) noexcept {
     return is_sendable(signum);
 }
 
+// Made by the waiting half alone; the asynchronous half sees none, or one that is complete.
 DAEMONIZE_LOCAL CapturedSignal& captured_signal(int signum) noexcept {
     CapturedSignal* captured = captured_signals[signum].load();
     if (captured) return *captured;
@@ -3669,6 +3693,8 @@ DAEMONIZE_LOCAL bool is_wake_open(int generation) noexcept {
 DAEMONIZE_LOCAL int wake_generation() noexcept { return signal_generation; }
 DAEMONIZE_LOCAL std::intptr_t wake_handle() noexcept { return wake_readable.load() - 1; }
 
+// Two SignalHandlers for one signal would each get some of them, and at their ends put back what
+// the other has set: the second is refused.
 DAEMONIZE_LOCAL bool capture(int signum, const void* owner, Fault& fault) noexcept {
     CapturedSignal& captured = captured_signal(signum);
     if (captured.owner && captured.owner != owner)
@@ -3689,8 +3715,8 @@ DAEMONIZE_LOCAL bool route(int signum, Route wanted, Fault& fault) noexcept {
     return set_disposition(signum, wanted, fault);
 }
 
-// What stood there before comes back, unless somebody else has the signal by now. signal_map's count
-// is for the next SignalHandler; what else was not waited for is dropped.
+// What stood there before comes back, unless somebody else has the signal by now. signal_map's
+// count is for the next SignalHandler; what else was not waited for is dropped.
 DAEMONIZE_LOCAL void release(int signum, const void* owner) noexcept {
     CapturedSignal& captured = captured_signal(signum);
     struct sigaction now;
@@ -3702,15 +3728,21 @@ DAEMONIZE_LOCAL void release(int signum, const void* owner) noexcept {
 }
 
 // What the start or signal_map asks for: at once, or once no SignalHandler has the signal.
-DAEMONIZE_LOCAL bool route_below(int signum, Route wanted, Fault& fault) noexcept {
-    CapturedSignal* captured = captured_signals[signum].load();
+// `yields`: to what the program itself has set.
+DAEMONIZE_LOCAL bool route_below(int signum, Route wanted, Fault& fault,
+                                 bool yields = false) noexcept {
+    CapturedSignal* const captured = captured_signals[signum].load();
+    const struct sigaction ours = disposition_of(signum, wanted);
+    struct sigaction found;
     signal_process.store(self());
     if (captured && captured->owner) {
-        captured->before = disposition_of(signum, wanted);
+        captured->before = ours;
         return true;
     }
     if (wanted == Route::count) captured_signal(signum);
-    return set_disposition(signum, wanted, fault);
+    if (::sigaction(signum, &ours, &found) != 0) return refused(fault, "cannot handle %S", signum);
+    if (yields && is_programs_own(signum, found)) ::sigaction(signum, &found, nullptr);
+    return true;
 }
 
 // Until the wake is rung or `input` (-1: none) can be read; what is not ready is told apart by
@@ -3739,14 +3771,6 @@ DAEMONIZE_LOCAL bool terminal_is_gone() noexcept {
     return false;
 }
 
-// What the program itself has said about a signal stays; what its starter ignored is undone.
-DAEMONIZE_LOCAL bool is_programs_own(int signum, const struct sigaction& action) noexcept {
-    if (!(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_DFL) return false;
-    if (!(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_IGN)
-        return !has_signal(inheritance.ignored, signum);
-    return !is_ours(action, Route::count);
-}
-
 // Step 16, before signal_map. An ignored signal survives exec: what nohup or a shell's background
 // job ignored would be ignored by every program that the daemon runs.
 DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcept {
@@ -3771,19 +3795,12 @@ DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcep
         if (::sigaction(signum, nullptr, &action) == 0 && is_ours(action, Route::ignore))
             set_disposition(signum, Route::standard, fault);
     }
-    signal_process.store(self());
     for (int i = 0; i < count; ++i) {
-        const int signum = rows[i].signum;
-        const struct sigaction ours = disposition_of(signum, rows[i].route);
         struct sigaction found;
-        CapturedSignal* const captured = captured_signals[signum].load();
-        if (captured && captured->owner)
-            captured->before = ours;
-        else if (::sigaction(signum, &ours, &found) != 0)
-            return refused(fault, "cannot handle %S", signum);
-        else if (is_programs_own(signum, found) ||
-                 (!detached && signum == SIGHUP && is_ours(found, Route::ignore)))
-            ::sigaction(signum, &found, nullptr);  // `nohup prog run` is meant, too
+        const bool is_meant = !detached && rows[i].signum == SIGHUP &&  // `nohup prog run`
+                              ::sigaction(SIGHUP, nullptr, &found) == 0 &&
+                              is_ours(found, Route::ignore);
+        if (!is_meant && !route_below(rows[i].signum, rows[i].route, fault, true)) return false;
     }
     return true;
 }
@@ -3791,12 +3808,9 @@ DAEMONIZE_LOCAL bool set_built_in_routes(const Session& s, Fault& fault) noexcep
 // What came during the start is delivered now. Of the caller's mask what its starter blocked is let
 // in; what the program itself blocked (for a signalfd) stays.
 DAEMONIZE_LOCAL void let_signals_in(const Session& s, SignalHold& hold) noexcept {
-    if (!s.decision.detach) return hold.give();
-    sigset_t mask = hold.mask();
-    for (int signum = 1; signum <= 64 && signum < signal_end; ++signum)
-        if (has_signal(inheritance.blocked, signum)) sigdelset(&mask, signum);
-    hold.forget();
-    ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+    for (int signum = 1; s.decision.detach && signum <= 64 && signum < signal_end; ++signum)
+        if (has_signal(inheritance.blocked, signum)) sigdelset(&hold.mask(), signum);
+    hold.give();
 }
 
 // ---- Service manager ----
@@ -3814,8 +3828,7 @@ DAEMONIZE_LOCAL void connect_manager() noexcept {
     struct sockaddr_un name;
     if (manager.asked) return;
     manager.asked = true;
-    manager.watchdog =
-        watchdog_half(environment("WATCHDOG_USEC"), environment("WATCHDOG_PID"), self());
+    manager.watchdog = told_watchdog();
     const char* const address = environment("NOTIFY_SOCKET");
     const bool abstract = address[0] == '@';
     const std::size_t length = std::strlen(address) + (abstract ? 0 : 1);
@@ -3852,37 +3865,30 @@ DAEMONIZE_LOCAL bool tell_manager(const char* assignments) noexcept {
 DAEMONIZE_LOCAL int manager_error() noexcept { return -manager.error; }
 
 enum class Moment { ready, stopping, reloading, reloaded, alive, launched };
+// The words of sd_notify(3). RELOADING=1 is open until READY=1 comes again. A launcher names the
+// daemon by MAINPID: the manager would take the launcher's end for the service's.
 DAEMONIZE_LOCAL bool tell_moment(Moment moment, long daemon = 0) noexcept {
-    char text[96];
-    switch (moment) {
-        case Moment::ready:
-        case Moment::reloaded:
-            return tell_manager("READY=1");
-        case Moment::stopping:
-            return tell_manager("STOPPING=1");
-        case Moment::alive:
-            return tell_manager("WATCHDOG=1");
-        case Moment::reloading:
-            std::snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld", Deadline::now());
-            return tell_manager(text);
-        default: {
-            const bool asked = manager.asked;
-            std::snprintf(text, sizeof text, "MAINPID=%ld\nREADY=1", daemon);
-            const bool told = tell_manager(text);
-            if (asked) return told;
-            // A launcher that is kept has no descriptor more than before.
-            const Handle closes(manager.socket - 1);
-            manager = Manager();
-            return told;
-        }
+    Text text;
+    const bool asked = manager.asked;
+    if (moment == Moment::ready || moment == Moment::reloaded) text.put("READY=1");
+    if (moment == Moment::stopping) text.put("STOPPING=1");
+    if (moment == Moment::alive) text.put("WATCHDOG=1");
+    if (moment == Moment::reloading)
+        format(text, "RELOADING=1\nMONOTONIC_USEC=%d", Deadline::now());
+    if (moment == Moment::launched) format(text, "MAINPID=%d\nREADY=1", daemon);
+    const bool told = tell_manager(text.c_str());
+    if (moment == Moment::launched && !asked) {
+        // A launcher that is kept has no descriptor more than before.
+        const Handle closes(manager.socket - 1);
+        manager = Manager();
     }
+    return told;
 }
 
 inline void tell_end(int) noexcept {}  // systemd sees the end and its status by itself
 
 DAEMONIZE_LOCAL Duration manager_watchdog() noexcept {
-    if (manager.asked) return manager.watchdog;
-    return watchdog_half(environment("WATCHDOG_USEC"), environment("WATCHDOG_PID"), self());
+    return manager.asked ? manager.watchdog : told_watchdog();
 }
 
 // Before the jail, from where the address cannot be reached; the variables are gone before a child
@@ -3919,8 +3925,7 @@ DAEMONIZE_LOCAL bool move_in(Session& s, Fault& fault) noexcept {
         // What else this process had locked stays behind: it is the launcher's.
         for (HeldLock& held : held_locks) {
             if (s.lock->slot >= 0 && &held == &held_locks[s.lock->slot]) continue;
-            const int file = held.file.exchange(0);
-            if (file > 0) const Handle closes(file - 1);
+            free_slot(held);
         }
         if (!renew_wake(fault)) return false;
     }
@@ -3943,10 +3948,7 @@ DAEMONIZE_LOCAL bool refused_identity(const Session& s, const char* step, Fault&
 // PID file is reached by another way from here on, if at all.
 DAEMONIZE_LOCAL bool enter_jail(Session& s, Fault& fault) noexcept {
     Way way;
-    if (!open_way("cannot change root to", s.root.c_str(), true, way, fault)) {
-        if (fault.code > 0) fault.code = -EACCES;
-        return false;
-    }
+    if (!open_way("cannot change root to", s.root.c_str(), true, way, fault)) return false;
     Handle jail = open_at(way.directory.fd(), way.leaf, directory_flags);
     if (!jail || ::fchdir(jail.fd()) != 0)
         return refused(fault, "cannot change root to %p", s.root.c_str());
@@ -3964,6 +3966,7 @@ DAEMONIZE_LOCAL bool enter_jail(Session& s, Fault& fault) noexcept {
     return true;
 }
 
+// The jail first: `working_directory` is a path inside it.
 DAEMONIZE_LOCAL bool enter_directories(Session& s, Fault& fault) noexcept {
     if (!s.root.is_empty() && !enter_jail(s, fault)) return false;
     return s.directory.is_empty() || ::chdir(s.directory.c_str()) == 0 ||
@@ -3975,23 +3978,23 @@ DAEMONIZE_LOCAL bool prove_drop(const Session& s, Fault& fault) noexcept {
     const long long uid = s.who.sets_uid ? s.who.uid : static_cast<long long>(::getuid());
     bool back = !all_ids_are(uid, s.who.gid);
     if (uid != 0 && s.who.sets_uid)
-        back = back || ::setuid(0) == 0 || ::seteuid(0) == 0 || has_capabilities() ||
+        back = back || ::seteuid(0) == 0 || has_capabilities() ||
                (s.who.gid != 0 && ::setegid(0) == 0);
     return !back ||
            fail(fault, errc::drop_incomplete, "cannot drop privileges: they could be regained");
 }
 
-// Groups first and the user last: with another uid neither would be allowed. Logs in directories of
-// the user's come in between, while their paths still mean what they meant (before the jail) and
-// root can still take his own identity back.
+// Groups first, then the gid, and the user last: with another uid neither would be allowed. Logs in
+// directories of the user's come in between, while their paths still mean what they meant (before
+// the jail) and root can still take his own identity back.
 DAEMONIZE_LOCAL bool change_identity(Session& s, Fault& fault) noexcept {
     const Identity& who = s.who;
     if (!who.drops) return enter_directories(s, fault);
-    if (who.group_count >= 0 && call_setgroups(::setgroups, who) != 0)
+    if (features.set_groups && who.group_count >= 0 && !features.set_groups(who))
         return refused_identity(s, "set the groups of", fault);
     if (!set_gids(static_cast<gid_t>(who.gid)))
         return refused(fault, "cannot change to group %d", who.gid);
-    if (!open_late_streams(s, fault)) return false;
+    if (features.open_late && !features.open_late(s, fault)) return false;
     for (int which = 0; which < 2; ++which)
         if (s.targets[which].late && !put_stream(s.targets[which].file, which, fault)) return false;
     if (!enter_directories(s, fault)) return false;
@@ -4009,6 +4012,7 @@ DAEMONIZE_LOCAL bool change_identity(Session& s, Fault& fault) noexcept {
     return true;
 }
 
+// What socket activation has said stays true: the sockets are still there.
 DAEMONIZE_LOCAL bool is_kept_variable(const Session& s, const char* entry,
                                       std::size_t size) noexcept {
     if (s.inherited_sockets > 0 && std::strncmp(entry, "LISTEN_", 7) == 0) return true;
@@ -4024,13 +4028,15 @@ DAEMONIZE_LOCAL void clear_environment(const Session& s) noexcept {
         char* const at = *entry;
         if (!is_kept_variable(s, at, size)) {
             name.set(at);
-            const_cast<char*>(name.c_str())[size] = '\0';
+            name.edit()[size] = '\0';
             ::unsetenv(name.c_str());
         }
         if (*entry == at) ++entry;  // kept, or a name that unsetenv() does not take
     }
 }
 
+// USER, LOGNAME and HOME are those of the user whom the daemon becomes: what it runs writes below
+// HOME, and may not write below root's. A set-uid program has its caller's already.
 DAEMONIZE_LOCAL void set_environment(const Session& s) noexcept {
     if (s.context->clear_environment) clear_environment(s);
     if (s.who.drops && s.who.sets_uid && s.who.group_count >= 0) {
@@ -4042,9 +4048,9 @@ DAEMONIZE_LOCAL void set_environment(const Session& s) noexcept {
         }
         ::setenv("HOME", s.who.home.c_str(), 1);
     }
-    char pid[24];
-    std::snprintf(pid, sizeof pid, "%ld", self());
-    if (s.inherited_sockets > 0) ::setenv("LISTEN_PID", pid, 1);
+    Text pid;
+    format(pid, "%d", self());
+    if (s.inherited_sockets > 0) ::setenv("LISTEN_PID", pid.c_str(), 1);
 }
 
 // Steps 14 and 15.
@@ -4152,10 +4158,17 @@ DAEMONIZE_LOCAL int reap_until(pid_t child, const Deadline& deadline) noexcept {
     }
 }
 
-// The judge. It has the caller's identity and stands outside the jail; it alone waits for, signals
-// and reaps, and only by the numbers that its own fork() returned.
+// The leader is the judge of a start. It is the launcher's child and the daemon's parent, has the
+// caller's identity and stands outside the jail; it alone waits for, signals and reaps the daemon,
+// and only by the number that its own fork() returned. So nothing that is signalled here can be
+// another process that got the number since: a child that was not reaped keeps it. The launcher
+// knows the leader in the same way. The leader ends after its one report; then the daemon is an
+// orphan, and no leader of its session, so that no terminal that it opens becomes its own.
 struct Leader {
-    explicit Leader(Session& s) noexcept : session(s) {}
+    explicit Leader(Session& s) noexcept : session(s) {
+        report.word = Report::failed;
+        report.exit_code = 1;
+    }
     Session& session;
     pid_t daemon = -1;
     int launcher = -1;           // its end of the channel to the launcher
@@ -4164,27 +4177,24 @@ struct Leader {
     bool launcher_gone = false;
     Fault fault;
     Report report;
-
-    void judge(const Deadline& deadline) noexcept;
-    void await(const Deadline& deadline, sigset_t& mask, int& status) noexcept;
-    void clean_up(bool ended) noexcept;
-    [[noreturn]] void tell() noexcept;
 };
 
 // Descriptor 0 is the daemon's end of the channel, 1 the launcher's: pselect() can watch them
 // whatever the limit. SIGCHLD is blocked but within pselect(), so that no end is missed.
-DAEMONIZE_SMALL void Leader::await(const Deadline& deadline, sigset_t& mask, int& status) noexcept {
-    status = -1;
+DAEMONIZE_LOCAL void await_daemon(Leader& l, const Deadline& deadline, int& status) noexcept {
+    sigset_t mask;
+    sigfillset(&mask);
+    sigdelset(&mask, SIGCHLD);
     for (;;) {
         const bool late = deadline.over();  // asked first: what came in time is still looked at
         Incoming::State state = read_report(0);
-        const pid_t reaped = ::waitpid(daemon, &status, WNOHANG);
-        if (reaped != daemon) status = -1;
-        if (reaped == daemon && state == Incoming::waiting) state = read_report(0);
+        const bool ended = ::waitpid(l.daemon, &status, WNOHANG) == l.daemon;
+        if (!ended) status = -1;
+        if (ended && state == Incoming::waiting) state = read_report(0);  // its last word
         char byte;
-        launcher_gone = ::recv(1, &byte, 1, MSG_DONTWAIT) == 0;
-        if (state == Incoming::complete || state == Incoming::nonsense || status != -1 ||
-            launcher_gone || late)
+        l.launcher_gone = ::recv(1, &byte, 1, MSG_DONTWAIT) == 0;
+        if (state == Incoming::complete || state == Incoming::nonsense || ended ||
+            l.launcher_gone || late)
             return;
         fd_set readable;
         FD_ZERO(&readable);
@@ -4197,57 +4207,62 @@ DAEMONIZE_SMALL void Leader::await(const Deadline& deadline, sigset_t& mask, int
     }
 }
 
-// Nothing of a failed start is left. A daemon that may not be killed (a leader without CAP_KILL, and
-// another user's daemon) finds the channel broken at its ready(), and keeps its file until then.
-DAEMONIZE_SMALL void Leader::clean_up(bool ended) noexcept {
-    const bool spared = !ended && daemon > 0 && ::kill(daemon, SIGKILL) != 0 && errno == EPERM;
-    if (!ended && daemon > 0 &&
-        reap_until(daemon, Deadline(spared ? patience : after_kill)) == -1) {
-        fault.text.put(", and could not be killed");
-        report.lives = 1;
-        return;
+// Nothing of a failed start is left. A daemon that may not be killed (a leader without CAP_KILL,
+// and another user's daemon) finds the channel broken at its ready(), and keeps its file until
+// then.
+DAEMONIZE_LOCAL void clean_up(Leader& l, bool ended) noexcept {
+    if (!ended && l.daemon > 0) {
+        const bool spared = ::kill(l.daemon, SIGKILL) != 0 && errno == EPERM;
+        if (reap_until(l.daemon, Deadline(spared ? patience : after_kill)) == -1) {
+            l.fault.text.put(", and could not be killed");
+            l.report.lives = 1;
+            return;
+        }
     }
-    discard_file(*session.lock, false);
+    discard_file(*l.session.lock, false);
 }
 
-DAEMONIZE_SMALL void Leader::tell() noexcept {
-    const bool failed = report.word == Report::failed;
-    const bool relays = failed && incoming.state == Incoming::complete && fault.code == 0;
-    report.pid = static_cast<std::int32_t>(daemon);
-    const char* const text = relays ? incoming.text : failed ? fault.text.c_str() : "";
+// The report, and the end of the leader. A launcher that is gone is told nothing; the terminal is,
+// if the start failed and nobody else would say so.
+[[noreturn]] DAEMONIZE_LOCAL void tell_launcher(Leader& l) noexcept {
+    const bool failed = l.report.word == Report::failed;
+    const bool relays = failed && incoming.state == Incoming::complete && l.fault.code == 0;
+    if (l.fault.code != 0) l.report.code = l.fault.code;
+    l.report.pid = static_cast<std::int32_t>(l.daemon);
+    const char* const text = relays ? incoming.text : failed ? l.fault.text.c_str() : "";
     const std::size_t size = relays ? incoming.report.size : std::strlen(text);
-    for (int tries = 0; tries < 2 && !launcher_gone; ++tries) {
-        if (send_report(launcher, report, text, size)) break;
-        launcher_gone =
-            ::getppid() != parent || tries == 1;  // it lives: one failure is not believed
+    for (int tries = 0; tries < 2 && !l.launcher_gone; ++tries) {
+        if (send_report(l.launcher, l.report, text, size)) break;
+        // It lives: one failure is not believed.
+        l.launcher_gone = ::getppid() != l.parent || tries == 1;
     }
-    if (launcher_gone && failed && !session.kept)
-        print(2, session.program.c_str(),
+    if (l.launcher_gone && failed && !l.session.kept)
+        print(2, l.session.program.c_str(),
               "the start was ended: the command that waited for it is gone");
-    if (failed && leads) ::kill(-::getpid(), SIGKILL);
+    if (failed && l.leads) ::kill(-::getpid(), SIGKILL);  // what the failed daemon has started
     leave(failed ? 1 : 0);
 }
 
-DAEMONIZE_SMALL void Leader::judge(const Deadline& deadline) noexcept {
+// The verdict, in this order: a launcher that has gone asks for nothing; a report goes before the
+// end of the process that sent it; an end goes before the time limit.
+DAEMONIZE_LOCAL void judge_start(Leader& l, const Deadline& deadline) noexcept {
     int status = -1;
-    sigset_t mask;
-    sigfillset(&mask);
-    sigdelset(&mask, SIGCHLD);
-    await(deadline, mask, status);
+    await_daemon(l, deadline, status);
     const Incoming& in = incoming;
-    report.word = Report::failed;
-    report.exit_code = 1;
-    const char* const log = session.targets[2].path.c_str();
-    const long pid = static_cast<long>(daemon);
-    if (launcher_gone) {
+    Fault& fault = l.fault;
+    Report& report = l.report;
+    const char* const log = l.session.targets[2].path.c_str();
+    const long pid = static_cast<long>(l.daemon);
+    if (l.launcher_gone) {
         fail(fault, errc::start_failed, "cannot start: nobody waits for it");
-    } else if (in.state == Incoming::complete && in.report.word == Report::ready) {
-        report.word = Report::ready;
-        report.exit_code = 0;
     } else if (in.state == Incoming::complete) {
+        const bool ready = in.report.word == Report::ready;
+        report.word = in.report.word;
         // A code of 0 would be no error to who asks the Error.
-        report.code = in.report.code ? in.report.code : static_cast<int>(errc::start_failed);
-        report.exit_code = failure_code(in.report.exit_code);
+        report.code = ready            ? 0
+                      : in.report.code ? in.report.code
+                                       : static_cast<int>(errc::start_failed);
+        report.exit_code = ready ? 0 : failure_code(in.report.exit_code);
     } else if (in.state == Incoming::nonsense) {
         fail(fault, errc::start_failed, "cannot start %P: it sent a report that is none", pid);
     } else if (status != -1) {
@@ -4257,13 +4272,11 @@ DAEMONIZE_SMALL void Leader::judge(const Deadline& deadline) noexcept {
             WIFSIGNALED(status) ? 128 + WTERMSIG(status) : failure_code(WEXITSTATUS(status));
     } else {
         fail(fault, errc::timed_out, "cannot start %P: it has not called ready() within %t", pid,
-             static_cast<long long>(session.context->ready_timeout.count()));
+             static_cast<long long>(l.session.context->ready_timeout.count()));
         report.exit_code = 124;
     }
-    if (fault.code != 0) report.code = fault.code;
     if (fault.code != 0 && *log) format(fault.text, "; its log is %p", log);
-    if (report.word != Report::ready) clean_up(status != -1);
-    tell();
+    if (report.word != Report::ready) clean_up(l, status != -1);
 }
 
 // The first child. Returns in the daemon only, with `tells` its end of the readiness channel.
@@ -4274,12 +4287,11 @@ DAEMONIZE_LOCAL void lead(Session& s, Handle& launcher, Handle& tells) noexcept 
     Handle hears;
     struct sigaction before;
     const struct sigaction woken = disposition_of(SIGCHLD, Route::nothing);
-    incoming.state = Incoming::waiting;
-    incoming.size = 0;
     const char* step = nullptr;
+    leader.launcher = launcher.fd();
+    errno = EINVAL;
     if (::getppid() == 0) {
         // Its number here is not the one that the launcher was told: who would be signalled?
-        errno = EINVAL;
         step = "start in another PID namespace than that of the caller (unshare, setns)";
     } else if (::setsid() == -1) {
         step = "setsid";
@@ -4293,59 +4305,56 @@ DAEMONIZE_LOCAL void lead(Session& s, Handle& launcher, Handle& tells) noexcept 
     }
     if (leader.daemon == 0) {
         ::sigaction(SIGCHLD, &before, nullptr);
-        hears.close();
         launcher.close();
-        return;
+        return;  // `hears` closes, too: neither end would ever show that the other is gone
     }
+    if (!step && !(put_onto(hears, 0) && put_onto(launcher, 1)))
+        step = "set up the readiness channel";
     if (step) refused(leader.fault, "cannot %s", step);
-    const bool placed = !step && put_onto(hears, 0) && put_onto(launcher, 1);
-    if (!placed && !step) refused(leader.fault, "cannot set up the readiness channel");
-    leader.launcher = placed ? 1 : launcher.fd();
-    // Else neither end of a channel would ever show that the other is gone.
     hears.close();
     tells.close();
-    if (placed) {
+    if (step) {
+        clean_up(leader, false);
+    } else {
+        leader.launcher = 1;
         launcher.close();
-        leader.judge(deadline);
+        judge_start(leader, deadline);
     }
-    leader.report.word = Report::failed;
-    leader.report.exit_code = 1;
-    leader.report.code = leader.fault.code;
-    leader.clean_up(false);
-    leader.tell();
+    tell_launcher(leader);
 }
 
-// The launcher's half: one report, read to the end of file, with a deadline of its own behind the
-// leader's. True: ready.
-DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leader, Fault& fault,
-                                  const char*& text, std::size_t& size) noexcept {
+// Reads the leader's one report to the end of file. The deadline stands behind the leader's own: it
+// is for a leader that was stopped or killed. False: no end came.
+DAEMONIZE_LOCAL bool hear_leader(const Session& s, int channel) noexcept {
     const Duration limit = s.context->ready_timeout;
     const bool endless = limit <= Duration(0) || Deadline(limit).never();
-    const Deadline deadline(endless ? no_limit : limit + after_kill + after_kill);
-    Incoming& in = incoming;
-    in.state = Incoming::waiting;
-    in.size = 0;
-    bool ended = false, late = false, told_wait = !s.tells_wait;
-    Deadline end = deadline, wait_line(Duration(1000));
-    std::free(in.text);  // of a start before
-    in.text = nullptr;
-    while (!ended && !late) {
-        late = end.over();
-        const Incoming::State state = read_report(channel.fd());
-        char byte;
+    Deadline end(endless ? no_limit : limit + after_kill + after_kill), wait_line(Duration(1000));
+    for (bool told_wait = !s.tells_wait;;) {
+        const bool late = end.over();
+        const Incoming::State state = read_report(channel);
         if (state != Incoming::waiting) {
-            const ssize_t rest = ::recv(channel.fd(), &byte, 1, MSG_DONTWAIT);
-            ended = state == Incoming::at_end || rest == 0 ||
-                    (rest < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+            char byte;
+            const ssize_t rest = ::recv(channel, &byte, 1, MSG_DONTWAIT);
+            if (state == Incoming::at_end || rest == 0 ||
+                (rest < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+                return true;
             if (end.never() || end.left() > 1000) end = Deadline(Duration(1000));
         } else if (!told_wait && wait_line.over()) {
             told_wait = true;
             print(1, s.program.c_str(), "waits until the daemon is ready");
         }
-        struct pollfd watch = {channel.fd(), POLLIN, 0};
-        if (!ended && !late) ::poll(&watch, 1, end.left_to_poll(told_wait ? INT_MAX : 1000));
+        if (late) return false;
+        struct pollfd watch = {channel, POLLIN, 0};
+        ::poll(&watch, 1, end.left_to_poll(told_wait ? INT_MAX : 1000));
     }
-    const bool told = in.state == Incoming::complete;
+}
+
+// The launcher's half. True: ready.
+DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leader, Fault& fault,
+                                  const char*& text, std::size_t& size) noexcept {
+    const bool ended = hear_leader(s, channel.fd());
+    const Report& report = incoming.report;
+    const bool told = incoming.state == Incoming::complete;
     int status = 0;
     // A leader whose end of the channel is closed has ended. It is not signalled: a caller who
     // ignores SIGCHLD has it collected at once, and its number may be a stranger's by now.
@@ -4355,22 +4364,19 @@ DAEMONIZE_LOCAL bool await_report(Session& s, const Handle& channel, pid_t leade
     // As long as its group has a member nobody gets the number: if a process has it, the group is
     // gone. A leader that never had a group has no daemon either.
     if (!told && ::kill(leader, 0) != 0 && errno == ESRCH) ::kill(-leader, SIGKILL);
-    s.daemon = told ? static_cast<long>(in.report.pid) : 0;
-    s.exit_code = told ? in.report.exit_code : 1;
-    if (told && in.report.word == Report::ready) return true;
-    if (told) {
-        // Once more, in case that the leader could not: the lock is still held here.
-        if (!in.report.lives) discard_file(*s.lock, false);
-        fault.code = in.report.code;
-        text = in.text;
-        size = in.report.size;
-        return false;
-    }
-    // The leader removes what a failed start has made; where it was killed, that is left to us.
-    discard_file(*s.lock, false);
-    if (WIFSIGNALED(status)) s.exit_code = 128 + WTERMSIG(status);
-    fail(fault, errc::start_failed, "cannot start: its leader, %P, ended without a report",
-         static_cast<long>(leader));
+    s.daemon = told ? static_cast<long>(report.pid) : 0;
+    s.exit_code = told ? report.exit_code : WIFSIGNALED(status) ? 128 + WTERMSIG(status) : 1;
+    if (told && report.word == Report::ready) return true;
+    // The leader has removed what the start had made; where it could not, or was killed, this
+    // process does, which has the lock still. A daemon that lives on keeps its file.
+    if (!told || !report.lives) discard_file(*s.lock, false);
+    if (!told)
+        return fail(fault, errc::start_failed,
+                    "cannot start: its leader, %P, ended without a report",
+                    static_cast<long>(leader));
+    fault.code = report.code;
+    text = incoming.text;
+    size = report.size;
     return false;
 }
 
@@ -4380,16 +4386,14 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold& hold, bool& started, Fault& 
                             const char*& text, std::size_t& size) noexcept {
     Handle ours, leaders;
     started = false;
-    if (!make_socket_pair(ours, leaders)) {
-        refused(fault, "cannot make the readiness channel");
-        discard_file(*s.lock, false);
-        return Role::launcher;
-    }
+    std::free(incoming.text);  // of a start before
+    incoming = Incoming();
     flush_streams(s.context->allow_threads);
     std::fflush(stdout);  // also with threads: else the launcher's print() and the daemon both do
-    own_fork = true;
+    const bool paired = make_socket_pair(ours, leaders);
     const long caller = self();
-    const pid_t leader = ::fork();
+    own_fork = true;
+    const pid_t leader = paired ? ::fork() : -1;
     if (leader == 0) {
         ours.close();
         lead(s, leaders, s.channel);
@@ -4400,7 +4404,7 @@ DAEMONIZE_LOCAL Role detach(Session& s, SignalHold& hold, bool& started, Fault& 
     }
     own_fork = false;
     if (leader < 0) {
-        refused(fault, "cannot fork");
+        refused(fault, paired ? "cannot fork" : "cannot make the readiness channel");
         discard_file(*s.lock, false);
         return Role::launcher;
     }
@@ -4768,7 +4772,7 @@ DAEMONIZE_LOCAL void write_text(HANDLE file, const char* text) noexcept {
 DAEMONIZE_LOCAL void write_line(HANDLE file, const char* program, const char* text) noexcept {
     Text shown;
     Str begin, line;
-    for (; *program; ++program) put_shown(shown, *program, "");
+    for (; *program; ++program) put_shown(shown, *program);
     begin.set(shown.c_str(), shown.is_empty() ? "" : ": ");
     line.set(begin.c_str(), text, is_console(file) ? "\r\n" : "\n");
     write_text(file, line.c_str());
@@ -6500,20 +6504,20 @@ DAEMONIZE_LOCAL const char* word_at(const char* const* argv, int index, Str& roo
 // >>core ------------------------------------------------------------------------------------------
 // The public face in terms of the rooms above. No system is named here.
 
-Deadline::Deadline(Duration limit) noexcept
+DAEMONIZE_SMALL Deadline::Deadline(Duration limit) noexcept
     : end_(limit > std::chrono::hours(24 * 36500)
                ? LLONG_MAX
                : now() + (limit < Duration(0) ? 0 : static_cast<long long>(limit.count()) * 1000)) {
 }
 
-bool Deadline::over() const noexcept { return !never() && now() >= end_; }
+DAEMONIZE_SMALL bool Deadline::over() const noexcept { return !never() && now() >= end_; }
 
-long long Deadline::left() const noexcept {
+DAEMONIZE_SMALL long long Deadline::left() const noexcept {
     const long long left = never() ? LLONG_MAX : end_ - now();
     return never() ? left : left <= 0 ? 0 : left / 1000 + 1;
 }
 
-int Deadline::left_to_poll(int most) const noexcept {
+DAEMONIZE_SMALL int Deadline::left_to_poll(int most) const noexcept {
     const long long ms = left();
     if (never()) return most == INT_MAX ? -1 : most;
     return ms < most ? static_cast<int>(ms) : most;
@@ -6581,8 +6585,10 @@ struct Outcome {
     Str text;
 };
 
+// No exception may leave the start or the daemon's life by a way on which no file is removed and no
+// leader told.
 template <class F>
-Outcome guarded(F function) {
+DAEMONIZE_SMALL Outcome guarded(F function) {
     Outcome outcome;
 #if DAEMONIZE_EXCEPTIONS
     try {
@@ -6610,13 +6616,19 @@ DAEMONIZE_LOCAL void set_shown(Str& out, const char* text, std::size_t size) noe
     char* to = room;
     for (std::size_t i = 0; i < size; ++i) {
         Text one;
-        put_shown(one, text[i], "");
+        put_shown(one, text[i]);
         std::memcpy(to, one.c_str(), one.size());
         to += one.size();
     }
     *to = '\0';
     out.set(room);
     std::free(room);
+}
+
+DAEMONIZE_LOCAL void print_shown(const char* program, const char* text) noexcept {
+    Str shown;
+    set_shown(shown, text, std::strlen(text));
+    print(2, program, shown.c_str());
 }
 
 // ---- The PID file: taking it ----
@@ -6635,8 +6647,11 @@ DAEMONIZE_LOCAL bool refuse(const PidFileView& view, const char* path, Fault& fa
     return false;
 }
 
-// Waits for the end of a proven holder until `wait` is over, for an unproven lock until `patience`
-// is. With the lock got, signals stay held: a Ctrl-C before the fork would leave an empty file.
+// The take. Waits for the end of a proven holder until `wait` is over, for a lock that proves
+// nobody (a start under way, a reader, a query that has just closed the file) until `patience` is.
+// Each round the lock itself is tried first and the file is looked at only when it was refused: a
+// look that says "free" is old when it is read. With the lock got, signals stay held: a Ctrl-C
+// before the fork would leave an empty file.
 DAEMONIZE_LOCAL bool acquire(PidLock& lock, Duration wait, SignalHold& hold,
                              Fault& fault) noexcept {
     const char* const path = lock.path.c_str();
@@ -6689,7 +6704,10 @@ DAEMONIZE_LOCAL bool enter_itself(PidLock& lock, Fault& fault) noexcept {
 
 // ---- The PID file: who holds it ----
 
-// The process that provably holds a file: asked, opened, asked again.
+// The process that provably holds a file. A number alone may be another process's a moment later,
+// so it is asked three times: the file names a process that the lock proves; that process is
+// opened; then the file says the same again. What is open by then is the daemon, and stays it:
+// whatever gets its number later is not what the signal goes to.
 struct Holder {
     PidFileView view;
     Verdict verdict = Verdict::missing;
@@ -6737,27 +6755,17 @@ DAEMONIZE_LOCAL bool find_holder(const char* path, Holder& holder, Fault& fault)
 DAEMONIZE_LOCAL bool require_holder(const char* step, const char* path, Holder& holder,
                                     Fault& fault) noexcept {
     if (!find_holder(path, holder, fault)) return false;
-    switch (holder.verdict) {
-        case Verdict::proven:
-        case Verdict::unready:
-            break;
-        case Verdict::invalid:
-        case Verdict::starting:
-        case Verdict::elsewhere:
-            fail(
-                fault,
-                holder.verdict == Verdict::invalid ? errc::invalid_pid_file : errc::unproven_holder,
-                "%s %p: ", step, path);
-            describe_unproven(holder.view, fault.text);
-            return false;
-        default:
-            fail(fault, errc::not_running, "%s %p: not running", step, path);
-            if (holder.view.has_text && !holder.view.number) {  // nobody holds it: only said
-                fault.text.put(" (");
-                describe_content(holder.view, fault.text);
-                fault.text.put(')');
-            }
-            return false;
+    const Verdict verdict = holder.verdict;
+    if (verdict == Verdict::missing || verdict == Verdict::empty || verdict == Verdict::dead) {
+        fail(fault, errc::not_running, "%s %p: not running", step, path);
+        note_content(holder.view, fault.text);
+        return false;
+    }
+    if (!is_daemon(verdict)) {
+        fail(fault, verdict == Verdict::invalid ? errc::invalid_pid_file : errc::unproven_holder,
+             "%s %p: ", step, path);
+        describe_unproven(holder.view, fault.text);
+        return false;
     }
     if (!holder.view.trusted)
         return fail(fault, errc::untrusted_pid_file, "%s %p: others could have written it", step,
@@ -6768,7 +6776,7 @@ DAEMONIZE_LOCAL bool require_holder(const char* step, const char* path, Holder& 
 }
 
 DAEMONIZE_LOCAL bool has_zero_byte(const std::string& text) noexcept {
-    return text.find('\0') != std::string::npos;
+    return std::strlen(text.c_str()) != text.size();
 }
 
 DAEMONIZE_LOCAL bool absolute_pidfile(const std::string& path, Str& out, Fault& fault) noexcept {
@@ -6784,16 +6792,12 @@ DAEMONIZE_LOCAL bool signal_daemon(const char* path, int signum, Fault& fault) n
     for (; !deadline.over(); pause_for(1)) {
         Holder holder;
         if (!require_holder(step, path, holder, fault)) return false;
-        switch (send_signal(holder.named, signum)) {
-            case Sent::sent:
-                return true;
-            case Sent::lost:  // the daemon is busy with another, and will take the next
-                continue;
-            case Sent::gone:
-                return fail(fault, errc::not_running, "%s %p: not running", step, path);
-            default:
-                return refused(fault, "cannot signal %P", holder.named.pid);
-        }
+        const Sent sent = send_signal(holder.named, signum);
+        if (sent == Sent::sent) return true;
+        if (sent == Sent::gone)
+            return fail(fault, errc::not_running, "%s %p: not running", step, path);
+        // Lost: the daemon is busy with another, and will take the next.
+        if (sent != Sent::lost) return refused(fault, "cannot signal %P", holder.named.pid);
     }
     return fail(fault, errc::timed_out, "%s %p: another signal won each time", step, path);
 }
@@ -6804,7 +6808,8 @@ struct StopOrder {
     Duration limit;
     int signum;
     bool kills;
-    const char* program;  // for warnings; nullptr: nothing is said
+    const char* program;                             // for what is said
+    void (*warn)(const char* program, long daemon);  // of control(); else nothing is said
     bool tells_wait;
 };
 
@@ -6814,7 +6819,8 @@ DAEMONIZE_LOCAL bool is_free(const PidFileView& now, const Holder& holder) noexc
            !now.locked;
 }
 
-// The lock of a process that has ended may live on in a launcher that Ctrl-Z stopped.
+// stop() never returns early: after the end of the process its lock may live on in a launcher that
+// Ctrl-Z has stopped, and a start that came now would be refused.
 DAEMONIZE_LOCAL bool await_unlocked(const char* path, const Holder& holder,
                                     const Deadline& deadline, Fault& fault) noexcept {
     Backoff backoff(deadline);
@@ -6875,6 +6881,10 @@ DAEMONIZE_LOCAL bool clear_leftover(const char* path, const Holder& holder, Faul
     return false;
 }
 
+// The order of a stop: the signal; the end of the process; at the limit the kill, and its end; the
+// lock; the file. Only what has been seen to be gone is cleared away. Before the kill the file is
+// looked at again: what a dead daemon leaves is known by the number in it, and where a signal goes
+// to a process that stands in for the daemon, that number changes with each signal.
 DAEMONIZE_LOCAL Stopped stop_holder(const char* path, Holder& holder, const StopOrder& order,
                                     Fault& fault) noexcept {
     const long pid = holder.daemon.pid;
@@ -6883,7 +6893,7 @@ DAEMONIZE_LOCAL Stopped stop_holder(const char* path, Holder& holder, const Stop
         fail(fault, errc::invalid_option, "cannot stop %P: it is this process", pid);
         return Stopped::failed;
     }
-    if (order.program && is_ancestor(pid)) print(2, order.program, "stops an ancestor of itself");
+    if (order.warn) order.warn(order.program, pid);
     const Sent sent = ask_holder(path, holder, order.signum);
     if (sent == Sent::denied || sent == Sent::failed) {
         refused(fault, "cannot stop %P", pid);
@@ -6918,6 +6928,8 @@ DAEMONIZE_LOCAL Stopped stop_holder(const char* path, Holder& holder, const Stop
     return killed ? Stopped::killed : Stopped::ended;
 }
 
+// A daemon that is gone already is no failure of stop(): what it has left is removed, so that
+// status() says "not running" from here on, and the answer is not_running.
 DAEMONIZE_LOCAL Stopped stop_daemon(const std::string& pidfile, const StopOrder& order,
                                     Fault& fault) noexcept {
     Holder holder;
@@ -6975,6 +6987,8 @@ DAEMONIZE_LOCAL bool is_account(const Account& account) noexcept {
            (account.id() >= 0 && account.id() < 0xffffffffLL);
 }
 
+// Each option by itself. An option without the one that it depends on was meant to do something:
+// that is said, not passed over.
 DAEMONIZE_LOCAL bool check_values(const DaemonOptions& o, Fault& fault) noexcept {
     const char* const unsupported = unsupported_option(o);
     if (unsupported)
@@ -6998,7 +7012,8 @@ DAEMONIZE_LOCAL bool check_values(const DaemonOptions& o, Fault& fault) noexcept
     return true;
 }
 
-// Relative paths are meant from where the caller stands. A directory inside the jail is none of his.
+// Relative paths are meant from where the caller stands. A directory inside the jail is none of
+// his.
 DAEMONIZE_LOCAL bool make_paths_absolute(Session& s, Fault& fault) noexcept {
     const DaemonOptions& o = *s.context;
     s.pidfile.set("");
@@ -7078,16 +7093,10 @@ static void daemonize_at_exit() {
 
 DAEMONIZE_LOCAL Route route_of(const Handler& handler) noexcept {
     if (handler.callback()) return Route::count;
-    switch (handler.action()) {
-        case ignore_signal:
-            return Route::ignore;
-        case default_signal:
-            return Route::standard;
-        case terminate_signal:
-            return Route::terminate;
-        default:
-            return Route::count;
-    }
+    return handler.action() == ignore_signal      ? Route::ignore
+           : handler.action() == default_signal   ? Route::standard
+           : handler.action() == terminate_signal ? Route::terminate
+                                                  : Route::count;
 }
 
 DAEMONIZE_LOCAL bool set_signals(Session& s, SignalHold& hold, Fault& fault) noexcept {
@@ -7174,8 +7183,27 @@ DAEMONIZE_LOCAL void start_daemon(Session& s, SignalHold& hold) noexcept {
     if (!s.by_hand) s.context->ready();
 }
 
+// The launcher's end: it lets go of what the daemon has by now, or of what was made for nothing.
+DAEMONIZE_LOCAL bool end_launcher(Session& s, bool started, const Fault& fault, const char* text,
+                                  std::size_t size, Error& error) noexcept {
+    drop_lock(*s.lock);
+    close_targets(s);
+    s.parent = started ? self() : 0;
+    if (started) tell_moment(Moment::launched, s.daemon);
+    if (started) return true;
+    give(fault, error);
+    if (text) {
+        Str shown;
+        set_shown(shown, text, size);
+        error.text = shown.c_str();
+    }
+    error.exit_code = s.exit_code;
+    return false;
+}
+
 // The steps of a start. True: in the launcher the daemon is ready; elsewhere this is the daemon, or
-// the foreground.
+// the foreground. False: in the launcher or the foreground, with the error; a daemon that fails has
+// told its leader and ended (see give_up()).
 DAEMONIZE_LOCAL bool start_session(Session& s, DaemonContext& context, Wish wish, bool kept,
                                    Error& error) noexcept {
     Fault fault;
@@ -7201,43 +7229,29 @@ DAEMONIZE_LOCAL bool start_session(Session& s, DaemonContext& context, Wish wish
     const char* text = nullptr;
     std::size_t size = 0;
     bool started = false;
-    Role role = Role::foreground;
-    const bool opened = open_streams(s, fault);  // 5
-    if (!opened || s.decision.detach) {
+    Role role = s.decision.detach ? Role::launcher : Role::foreground;
+    if (!open_streams(s, fault)) {  // 5
+        discard_file(*s.lock, false);
         role = Role::launcher;
-        if (opened) role = detach(s, hold, started, fault, text, size);  // 6, 7, 8
-        if (role == Role::launcher) {
-            setup_is_over = setup_is_over || opened;
-            if (!opened) discard_file(*s.lock, false);
-            drop_lock(*s.lock);
-            close_targets(s);
-            s.parent = started ? self() : 0;
-            if (started) {
-                tell_moment(Moment::launched, s.daemon);
-                return true;
-            }
-            give(fault, error);
-            if (text) {
-                Str shown;
-                set_shown(shown, text, size);
-                error.text = shown.c_str();
-            }
-            error.exit_code = s.exit_code;
-            return false;
-        }
+    } else if (s.decision.detach) {
+        role = detach(s, hold, started, fault, text, size);  // 6, 7, 8
+        setup_is_over = true;
     }
-    if (role == Role::daemon)
+    if (role == Role::launcher) return end_launcher(s, started, fault, text, size, error);
+    if (role == Role::daemon) {
         start_daemon(s, hold);
-    else if (!start_foreground(s, hold, fault))
-        return give(fault, error);
-    else if (!s.by_hand)
-        context.ready();
+    } else {
+        if (!start_foreground(s, hold, fault)) return give(fault, error);
+        if (!s.by_hand) context.ready();
+    }
     return true;
 }
 
 // ---- Signals ----
 
-// One SignalHandler: what is wished of each signal. What stands is known to the system room.
+// One SignalHandler: what is wished of each signal. What stands is known to the system room. The
+// wishes are fields that the program may set at any time, so each round compares both anew; nothing
+// has to be told.
 struct Watch {
     struct Entry {
         int signum;
@@ -7268,48 +7282,40 @@ struct Watch {
         while (*end) end = &(*end)->next;
         return *(*end = new Entry{signum, field, Handler(), nullptr});
     }
-    bool sync(Fault& fault) noexcept;
-    bool sync_one(Entry& entry, Fault& fault) noexcept;
-    void stop() noexcept;
-    bool any_pending() const noexcept;
-    int dispatch(Entry& entry);
-    int next();
-    void keep_alive(Duration interval) noexcept;
-    int wait(const Deadline& deadline, std::intptr_t input);
 };
 
 // Brings one disposition to what is wished. default_signal: whatever stood there before.
-DAEMONIZE_SMALL bool Watch::sync_one(Entry& entry, Fault& fault) noexcept {
+DAEMONIZE_LOCAL bool sync_one(Watch& w, Watch::Entry& entry, Fault& fault) noexcept {
     const Handler& wish = entry.wish();
-    const bool held = has_captured(entry.signum, this);
+    const bool held = has_captured(entry.signum, &w);
     if (!wish.callback() && wish.action() == default_signal) {
-        if (held) release(entry.signum, this);
+        if (held) release(entry.signum, &w);
         return true;
     }
     const Route wanted = route_of(wish);
     if (held && is_routed(entry.signum, wanted)) return true;
-    return (held || capture(entry.signum, this, fault)) && route(entry.signum, wanted, fault);
+    return (held || capture(entry.signum, &w, fault)) && route(entry.signum, wanted, fault);
 }
 
-DAEMONIZE_SMALL bool Watch::sync(Fault& fault) noexcept {
-    for (Entry* entry = first; entry; entry = entry->next)
-        if (!sync_one(*entry, fault)) return false;
+DAEMONIZE_LOCAL bool sync_all(Watch& w, Fault& fault) noexcept {
+    for (Watch::Entry* entry = w.first; entry; entry = entry->next)
+        if (!sync_one(w, *entry, fault)) return false;
     return true;
 }
 
-DAEMONIZE_SMALL void Watch::stop() noexcept {
-    started = false;
-    for (Entry* entry = first; entry; entry = entry->next) release(entry->signum, this);
+DAEMONIZE_LOCAL void stop_watch(Watch& w) noexcept {
+    w.started = false;
+    for (Watch::Entry* entry = w.first; entry; entry = entry->next) release(entry->signum, &w);
 }
 
-DAEMONIZE_SMALL bool Watch::any_pending() const noexcept {
-    for (const Entry* entry = first; entry; entry = entry->next)
-        if (has_captured(entry->signum, this) && pending_signals(entry->signum) > 0) return true;
+DAEMONIZE_LOCAL bool any_pending(const Watch& w) noexcept {
+    for (const Watch::Entry* entry = w.first; entry; entry = entry->next)
+        if (has_captured(entry->signum, &w) && pending_signals(entry->signum) > 0) return true;
     return false;
 }
 
 // Runs the callback; returns the number of a signal that is to be reported.
-DAEMONIZE_SMALL int Watch::dispatch(Entry& entry) {
+DAEMONIZE_LOCAL int dispatch(Watch& w, Watch::Entry& entry) {
     const int signum = entry.signum;
     const Handler handler = entry.wish();  // a copy: the callback may replace itself
     if (!handler.callback()) return handler.action() == report_signal ? signum : no_signal;
@@ -7322,7 +7328,7 @@ DAEMONIZE_SMALL int Watch::dispatch(Entry& entry) {
         }
     };
     // READY=1 for the end of a reload must not be taken for the end of a start.
-    const bool reloads = signum == reload_signal && !(session && session->starting);
+    const bool reloads = signum == reload_signal && !(w.session && w.session->starting);
     if (reloads) tell_moment(Moment::reloading);
     const Reminder reminder{reloads};
     handler.callback()(signum);
@@ -7331,13 +7337,13 @@ DAEMONIZE_SMALL int Watch::dispatch(Entry& entry) {
 
 // Of each signal those counted, and those that came while its callbacks ran. Not without end: a
 // flood must not keep an order to end waiting.
-DAEMONIZE_SMALL int Watch::next() {
-    for (Entry* entry = first; entry && started; entry = entry->next) {
+DAEMONIZE_LOCAL int next_signal(Watch& w) {
+    for (Watch::Entry* entry = w.first; entry && w.started; entry = entry->next) {
         for (int round = 0; round < 2; ++round) {
             for (int left = pending_signals(entry->signum); left > 0; --left) {
-                if (!started || !has_captured(entry->signum, this) || !take_signal(entry->signum))
+                if (!w.started || !has_captured(entry->signum, &w) || !take_signal(entry->signum))
                     break;
-                const int signum = dispatch(*entry);
+                const int signum = dispatch(w, *entry);
                 if (signum != no_signal) return signum;
             }
         }
@@ -7346,12 +7352,12 @@ DAEMONIZE_SMALL int Watch::next() {
 }
 
 // A loop that is heard of: the manager is told when half of its limit has passed.
-DAEMONIZE_SMALL void Watch::keep_alive(Duration interval) noexcept {
-    if (session && is_open_here(*session)) renew_lock(*session->lock, false);
+DAEMONIZE_LOCAL void keep_alive(Watch& w, Duration interval) noexcept {
+    if (w.session && is_open_here(*w.session)) renew_lock(*w.session->lock, false);
     if (interval == no_limit) return;
-    if (!watchdog_due.never() && !watchdog_due.over()) return;
+    if (!w.watchdog_due.never() && !w.watchdog_due.over()) return;
     tell_moment(Moment::alive);
-    watchdog_due = Deadline(interval);
+    w.watchdog_due = Deadline(interval);
 }
 
 [[noreturn]] DAEMONIZE_LOCAL void raise_fault(const Fault& fault) {
@@ -7360,12 +7366,12 @@ DAEMONIZE_SMALL void Watch::keep_alive(Duration interval) noexcept {
     raise_error(error);
 }
 
-DAEMONIZE_SMALL int Watch::wait(const Deadline& deadline, std::intptr_t input) {
+DAEMONIZE_LOCAL int await_signal(Watch& w, const Deadline& deadline, std::intptr_t input) {
     Fault fault;
-    if (!started || !is_wake_open(generation)) {
+    if (!w.started || !is_wake_open(w.generation)) {
         fail(fault, errc::invalid_option, "cannot wait for signals: %s",
-             !started ? "start() was not called"
-             : generation == wake_generation() && is_wake_process()
+             !w.started ? "start() was not called"
+             : w.generation == wake_generation() && is_wake_process()
                  ? "somebody has closed the descriptors of the wake"
                  : "this is a fork of the process that called start()");
         raise_fault(fault);
@@ -7374,28 +7380,28 @@ DAEMONIZE_SMALL int Watch::wait(const Deadline& deadline, std::intptr_t input) {
     bool others = false;  // the wake is rung for another SignalHandler
     for (;;) {
         const bool late = deadline.over();  // asked first: who comes in time is still served
-        if (!sync(fault)) raise_fault(fault);
-        const int signum = next();    // before the wake is read: nothing stands in its way
-        if (!started) return signum;  // a callback may call stop()
+        if (!sync_all(w, fault)) raise_fault(fault);
+        const int signum = next_signal(w);  // before the wake is read: nothing stands in its way
+        if (!w.started) return signum;      // a callback may call stop()
         // The wake is rung exactly for what is left. In this order: what is counted after the look
         // has rung.
         if (!others) drain_wake();
         if (is_any_pending()) ring_wake();
         if (signum != no_signal) return signum;
-        if (!sync(fault)) raise_fault(fault);  // a callback may have replaced a handler
-        keep_alive(interval);
-        others = is_any_pending() && !any_pending();
-        const bool watched = !watchdog_due.never() && watchdog_due.left() < deadline.left();
-        const Woken woken = await_wake(input, watched ? watchdog_due : deadline, others);
+        if (!sync_all(w, fault)) raise_fault(fault);  // a callback may have replaced a handler
+        keep_alive(w, interval);
+        others = is_any_pending() && !any_pending(w);
+        const bool watched = !w.watchdog_due.never() && w.watchdog_due.left() < deadline.left();
+        const Woken woken = await_wake(input, watched ? w.watchdog_due : deadline, others);
         if (woken == Woken::broken) {
             fail(fault, errc::invalid_option,
                  "cannot wait for signals: somebody has closed the descriptors of the wake");
             raise_fault(fault);
         }
         if (woken == Woken::by_time && deadline.over()) {
-            if (late || !any_pending()) return no_signal;
+            if (late || !any_pending(w)) return no_signal;
         }
-        if (woken == Woken::by_input && !any_pending()) return no_signal;
+        if (woken == Woken::by_input && !any_pending(w)) return no_signal;
         if (late) return no_signal;  // also where a callback keeps its own signal pending
     }
 }
@@ -7444,37 +7450,29 @@ DAEMONIZE_LOCAL Status query(const std::string& pidfile, bool& starting) noexcep
         status.text = fault.text.c_str();
         return status;
     }
-    switch (holder.verdict) {
-        case Verdict::unready:
-            starting = true;
-            format(text, "starting as %P", holder.daemon.pid);
-            break;
-        case Verdict::proven:
-            status.state = State::running;
-            status.pid = holder.daemon.pid;
-            status.uptime = age(holder.daemon);
-            format(text, "running as %P", status.pid);
-            if (status.uptime > Duration(0))
-                format(text, " for %t", static_cast<long long>(status.uptime.count()));
-            break;
-        case Verdict::dead:
-            status.state = State::dead;
-            text.put("dead: ");
-            if (holder.view.number) {
-                format(text, "%P left %p behind", holder.view.number, path.c_str());
-            } else {
-                format(text, "nobody holds %p, and ", path.c_str());
-                describe_content(holder.view, text);
-            }
-            break;
-        case Verdict::missing:
-        case Verdict::empty:
-            status.state = State::not_running;
-            text.put("not running");
-            break;
-        default:
-            format(text, "cannot tell from %p: ", path.c_str());
-            describe_unproven(holder.view, text);
+    const PidFileView& view = holder.view;
+    const Verdict verdict = holder.verdict;
+    starting = verdict == Verdict::unready;
+    if (starting) {
+        format(text, "starting as %P", holder.daemon.pid);
+    } else if (verdict == Verdict::proven) {
+        status.state = State::running;
+        status.pid = holder.daemon.pid;
+        status.uptime = age(holder.daemon);
+        format(text, "running as %P", status.pid);
+        if (status.uptime > Duration(0))
+            format(text, " for %t", static_cast<long long>(status.uptime.count()));
+    } else if (verdict == Verdict::dead) {
+        status.state = State::dead;
+        format(text, view.number ? "dead: %P left %p behind" : "dead: %Pnobody holds %p, and ",
+               view.number, path.c_str());
+        if (!view.number) describe_content(view, text);
+    } else if (verdict == Verdict::missing || verdict == Verdict::empty) {
+        status.state = State::not_running;
+        text.put("not running");
+    } else {
+        format(text, "cannot tell from %p: ", path.c_str());
+        describe_unproven(view, text);
     }
     status.text = text.c_str();
     return status;
@@ -7489,20 +7487,19 @@ DAEMONIZE_LOCAL bool prepare_logs(Session& s, DaemonContext& context, Fault& fau
            make_moved_logs(s, fault);
 }
 
+// control()'s default for a reload. By the session: the context may have been moved since.
+DAEMONIZE_LOCAL void reopen_on_reload(Session& session) noexcept {
+    // Of a terminal that was closed it means the end, as for any program in the foreground.
+    if (session.role == Role::foreground && terminal_is_gone()) {
+        std::raise(SIGTERM);
+        return;
+    }
+    Fault fault;  // a stream that could not be re-opened keeps its old file, which is told
+    if (!reopen_all(session, fault)) print(2, own_name(), fault.text.c_str());
+}
 // ---- control() ----
 
-enum class Verb {
-    start,
-    stop,
-    restart,
-    try_restart,
-    reload,
-    force_reload,
-    status,
-    run,
-    help,
-    none
-};
+enum class Verb { start, stop, restart, try_restart, reload, force_reload, status, run, help, bad };
 
 static const struct VerbName {
     const char* word;
@@ -7527,33 +7524,29 @@ struct Control {
     const std::function<int(DaemonContext&)>& body;
     const char* program;
     bool json;
-
-    void say(const char* form, Arg a = Arg(), Arg b = Arg()) const noexcept;
-    void complain(const char* text) const noexcept { print(2, program, text); }
-    int help() const;
-    int usage(const char* wrong) const noexcept;
-    int start(Detach detach, bool comes_back) const;
-    int started_before(const Error& error) const noexcept;
-    int live() const;
-    int stop() const noexcept;
-    int restart(bool only_running) const;
-    int reload() const;
-    int force_reload() const;
-    int status() const noexcept;
-    bool passes_check() const;
-    int perform(Verb verb) const;
 };
 
-DAEMONIZE_SMALL void Control::say(const char* form, Arg a, Arg b) const noexcept {
+DAEMONIZE_LOCAL void say(const Control& c, const char* form, Arg a = Arg()) noexcept {
     Text text;
-    format(text, form, a, b);
-    print(1, program, text.c_str());
+    format(text, form, a);
+    print(1, c.program, text.c_str());
 }
 
-DAEMONIZE_SMALL int Control::usage(const char* wrong) const noexcept {
+// Prints what went wrong. The exit code: 4 not permitted, 3 not available here.
+DAEMONIZE_LOCAL int complain(const Control& c, const Fault& fault, int otherwise) noexcept {
+    Error error;
+    give(fault, error);
+    print(2, c.program, fault.text.c_str());
+    if (error.code == std::errc::operation_not_permitted ||
+        error.code == std::errc::permission_denied)
+        return 4;
+    return error.code == errc::unsupported ? 3 : otherwise;
+}
+
+DAEMONIZE_LOCAL int show_usage(const Control& c, const char* wrong) noexcept {
     Text text;
-    if (wrong) format(text, "%s: unknown word %q; ", program, wrong);
-    format(text, "usage: %s ", program);
+    if (wrong) format(text, "%s: unknown word %q; ", c.program, wrong);
+    format(text, "usage: %s ", c.program);
     for (const VerbName& verb : verbs)
         if (verb.does) format(text, "%s|", verb.word);
     text.put("--help [...]");
@@ -7561,38 +7554,28 @@ DAEMONIZE_SMALL int Control::usage(const char* wrong) const noexcept {
     return 2;
 }
 
-DAEMONIZE_SMALL int Control::help() const {
-    std::string text = std::string("usage: ") + program + " VERB [...]\n";
-    for (const VerbName& verb : verbs) {
-        if (!verb.does) continue;
-        text += std::string("  ") + verb.word;
-        text.append(14 - std::strlen(verb.word), ' ');
-        text += std::string(verb.does) + "\n";
-    }
-    text += "PID file: " + (context.pidfile.empty() ? std::string("none") : context.pidfile) + "\n";
+DAEMONIZE_LOCAL int show_help(const Control& c) {
+    std::string text = std::string("usage: ") + c.program + " VERB [...]\n";
+    for (const VerbName& verb : verbs)
+        if (verb.does)
+            ((text += "  ") += verb.word).append(14 - std::strlen(verb.word), ' ') +=
+                std::string(verb.does) + "\n";
+    text += "PID file: " + (c.context.pidfile.empty() ? std::string("none") : c.context.pidfile);
     text +=
-        "Exit status: 0 done; 1 failed; 2 usage; 3 not supported; 4 not permitted; 7 not running\n"
-        "  (reload); 124 not ready in time. Of status: 0 running, 1 dead, 3 not running, 4 "
+        "\nExit status: 0 done; 1 failed; 2 usage; 3 not supported; 4 not permitted; 7 not running"
+        "\n  (reload); 124 not ready in time. Of status: 0 running, 1 dead, 3 not running, 4 "
         "unknown.";
-    if (!context.help.empty()) text += "\n" + context.help;
+    if (!c.context.help.empty()) text += "\n" + c.context.help;
     while (text.back() == '\n') text.pop_back();
     print(1, "", text.c_str());
     return 0;
 }
 
-// 4 not permitted, 3 not available here.
-DAEMONIZE_LOCAL int exit_code_of(const Error& error, int otherwise) noexcept {
-    if (error.code == std::errc::operation_not_permitted ||
-        error.code == std::errc::permission_denied)
-        return 4;
-    return error.code == errc::unsupported ? 3 : otherwise;
-}
-
 // The daemon's life: the body, and an end that is orderly whatever ended it.
-DAEMONIZE_SMALL int Control::live() const {
-    Session& s = Session::of(context);
+DAEMONIZE_LOCAL int live(const Control& c) {
+    Session& s = Session::of(c.context);
     int status = 0;
-    const Outcome outcome = guarded([&] { status = body(context); });
+    const Outcome outcome = guarded([&] { status = c.body(c.context); });
     if (outcome.signum != no_signal) status = 128 + outcome.signum;
     if (outcome.threw) status = 1;
     if (s.starting && s.channel) {
@@ -7606,197 +7589,184 @@ DAEMONIZE_SMALL int Control::live() const {
         give_up(s, static_cast<int>(errc::start_failed),
                 outcome.threw ? outcome.text.c_str() : text.c_str(), status);
     }
-    if (outcome.threw && !s.decision.inetd) {
-        Str shown;
-        set_shown(shown, outcome.text.c_str(), std::strlen(outcome.text.c_str()));
-        complain(shown.c_str());
-    }
-    context.close();
+    if (outcome.threw && !s.decision.inetd) print_shown(c.program, outcome.text.c_str());
+    c.context.close();
     tell_end(status);
     return status;
 }
 
 // LSB: what runs has been started. What is starting is waited for.
-DAEMONIZE_SMALL int Control::started_before(const Error& error) const noexcept {
-    const Duration limit = context.ready_timeout;
+DAEMONIZE_LOCAL int started_before(const Control& c, const Error& error) noexcept {
+    const Duration limit = c.context.ready_timeout;
     const Deadline deadline(limit <= Duration(0) ? no_limit : limit);
     Backoff backoff(deadline);
     Str path;
     Fault fault;
-    if (!absolute_pidfile(context.pidfile, path, fault)) return -1;
-    for (;;) {
+    if (!absolute_pidfile(c.context.pidfile, path, fault)) return -1;
+    for (bool late = false; !late; backoff.pause()) {
         Holder holder;
-        const bool late = deadline.over();
+        late = deadline.over();
         if (!find_holder(path.c_str(), holder, fault) || !is_daemon(holder.verdict)) return -1;
-        if (holder.verdict == Verdict::proven) {
-            say("already running as %P", holder.daemon.pid);
-            return 0;
-        }
-        if (late) break;
-        backoff.pause();
+        if (holder.verdict != Verdict::proven) continue;
+        say(c, "already running as %P", holder.daemon.pid);
+        return 0;
     }
-    complain(error.text.c_str());
+    print(2, c.program, error.text.c_str());
     return 124;
 }
 
 // Prints, where open() would; with the line that a person wants ("started as process 4711").
-DAEMONIZE_SMALL int Control::start(Detach detach, bool comes_back) const {
+DAEMONIZE_LOCAL int do_start(const Control& c, Detach detach, bool comes_back) {
+    DaemonContext& context = c.context;
     Session& s = Session::of(context);
     Error error;
-    if (is_open_here(s)) return live();
+    if (is_open_here(s)) return live(c);
     s.controlled = true;
+    features.reload = reopen_on_reload;
     s.tells_wait = is_terminal(1);
     if (!start_session(s, context, Wish{detach, comes_back}, false, error)) {
         int status = error.exit_code;
         if (error.code == errc::already_running && context.running_is_success) {
-            const int before = started_before(error);
+            const int before = started_before(c, error);
             if (before >= 0) leave(before);
         }
-        if (!s.decision.inetd) complain(error.text.c_str());
+        if (!s.decision.inetd) print(2, c.program, error.text.c_str());
         flush(s);
         if (error.code == errc::unsupported && status == 1) status = 3;
         leave(status);
     }
     if (s.role != Role::launcher) {
         announce_foreground(s);
-        return live();
+        return live(c);
     }
-    say("started as %P", s.daemon);
+    say(c, "started as %P", s.daemon);
     announce_job(s);
     leave(0);
 }
 
-DAEMONIZE_SMALL int Control::stop() const noexcept {
+DAEMONIZE_LOCAL void warn_of_ancestor(const char* program, long daemon) noexcept {
+    if (is_ancestor(daemon)) print(2, program, "stops an ancestor of itself");
+}
+
+DAEMONIZE_LOCAL int do_stop(const Control& c) noexcept {
     Fault fault;
     const long long begin = Deadline::now();
-    const StopOrder order = {context.stop_timeout, context.stop_signal,
-                             context.kill_after_stop_timeout, program, is_terminal(1)};
-    if (!is_sendable(context.stop_signal)) {
-        fail(fault, errc::unknown_signal, "cannot use option stop_signal: no signal %d",
-             context.stop_signal);
-        complain(fault.text.c_str());
-        return 1;
+    const int signum = c.context.stop_signal;
+    const StopOrder order = {
+        c.context.stop_timeout, signum,        c.context.kill_after_stop_timeout, c.program,
+        warn_of_ancestor,       is_terminal(1)};
+    if (!is_sendable(signum)) {
+        fail(fault, errc::unknown_signal, "cannot use option stop_signal: no signal %d", signum);
+        return complain(c, fault, 1);
     }
-    const Stopped stopped = stop_daemon(context.pidfile, order, fault);
+    const Stopped stopped = stop_daemon(c.context.pidfile, order, fault);
     const long long after = (Deadline::now() - begin) / 1000;
-    Error error;
-    switch (stopped) {
-        case Stopped::not_running: {
-            const char* const note = std::strstr(fault.text.c_str(), " (it");
-            say("not running%s", note ? note : "");
-            return 0;
-        }
-        case Stopped::ended:
-            say("ended after %t", after);
-            return 0;
-        case Stopped::killed:
-            say("did not end; killed after %t", after);
-            return 0;
-        default:
-            give(fault, error);
-            complain(fault.text.c_str());
-            return exit_code_of(error, 1);
-    }
+    if (stopped == Stopped::failed) return complain(c, fault, 1);
+    const char* const note = std::strstr(fault.text.c_str(), " (it");
+    if (stopped == Stopped::not_running)
+        say(c, "not running%s", note ? note : "");
+    else
+        say(c, stopped == Stopped::ended ? "ended after %t" : "did not end; killed after %t",
+            after);
+    return 0;
 }
 
 // The program's test of its own configuration: what would not start again is not ended.
-DAEMONIZE_SMALL bool Control::passes_check() const {
-    if (!context.check) return true;
+DAEMONIZE_LOCAL bool passes_check(const Control& c) {
+    if (!c.context.check) return true;
     Error error;
     bool passed = false;
-    const Outcome outcome = guarded([&] { passed = context.check(error); });
+    const Outcome outcome = guarded([&] { passed = c.context.check(error); });
     if (passed && !outcome.threw && outcome.signum == no_signal) return true;
-    std::string text = "the check failed: ";
-    text += outcome.threw ? outcome.text.c_str() : error.text.c_str();
-    Str shown;
-    set_shown(shown, text.c_str(), text.size());
-    complain(shown.c_str());
+    Str text;
+    text.set("the check failed: ", outcome.threw ? outcome.text.c_str() : error.text.c_str());
+    print_shown(c.program, text.c_str());
     return false;
 }
 
 // A file that nobody has locked is in nobody's way, whatever it holds.
-DAEMONIZE_SMALL int Control::restart(bool only_running) const {
+DAEMONIZE_LOCAL int do_restart(const Control& c, bool only_running) {
     Fault fault;
     Str path;
     PidFileView view;
-    const bool is_free = absolute_pidfile(context.pidfile, path, fault) &&
+    const Detach wish = c.context.detach_process;
+    const bool is_free = absolute_pidfile(c.context.pidfile, path, fault) &&
                          view_file(path.c_str(), view, fault) && !view.locked;
     if (is_free) {
         Text text;
-        if (view.has_text && !view.number) {
-            text.put(" (");
-            describe_content(view, text);
-            text.put(')');
-        }
-        say("not running%s", text);
+        text.put("not running");
+        note_content(view, text);
+        say(c, "%s", text);
         if (only_running) return 0;
     }
-    if (!passes_check()) return 1;
+    if (!passes_check(c)) return 1;
     if (!is_free) {  // what cannot even begin is no reason to end what runs
         Session trial;
-        trial.called.set(program);
-        if (!prepare(trial, context, Wish{context.detach_process, true}, fault)) {
-            complain(fault.text.c_str());
-            return fault.code == static_cast<int>(errc::unsupported) ? 3 : 1;  // as start would
+        trial.called.set(c.program);
+        if (!prepare(trial, c.context, Wish{wish, true}, fault)) {
+            const int status = complain(c, fault, 1);
+            return status == 3 ? 3 : 1;  // as start would
         }
-        const int stopped = stop();
+        const int stopped = do_stop(c);
         if (stopped != 0) return stopped;
     }
-    return start(context.detach_process, true);
+    return do_start(c, wish, true);
 }
 
-DAEMONIZE_SMALL int Control::reload() const {
+// In this order: a check for a daemon that is not there would be for nothing, and no log is made
+// anew for one whose configuration was refused. The signal comes last, when all that it needs is
+// there.
+DAEMONIZE_LOCAL int do_reload(const Control& c) {
     Fault fault;
-    Error error;
     Str path;
     Session trial;
     Holder holder;
-    trial.called.set(program);
-    const char* const step = "cannot signal the daemon of";
-    bool done = absolute_pidfile(context.pidfile, path, fault) &&
-                require_holder(step, path.c_str(), holder, fault);
-    if (done && !passes_check()) return 1;
-    done = done && prepare_logs(trial, context, fault) &&
-           signal_daemon(path.c_str(), reload_signal, fault);
-    if (done) {
-        say("told to reload");
+    trial.called.set(c.program);
+    const bool found = absolute_pidfile(c.context.pidfile, path, fault) &&
+                       require_holder("cannot signal the daemon of", path.c_str(), holder, fault);
+    if (found && !passes_check(c)) return 1;
+    if (found && prepare_logs(trial, c.context, fault) &&
+        signal_daemon(path.c_str(), reload_signal, fault)) {
+        say(c, "told to reload");
         return 0;
     }
-    give(fault, error);
-    complain(fault.text.c_str());
-    return error.code == errc::not_running ? 7 : exit_code_of(error, 1);
+    return complain(c, fault, fault.code == static_cast<int>(errc::not_running) ? 7 : 1);
 }
 
 // LSB: a reload where that can be told, else a restart.
-DAEMONIZE_SMALL int Control::force_reload() const {
+DAEMONIZE_LOCAL int do_force_reload(const Control& c) {
     Str path;
     Holder holder;
     Fault fault;
-    const bool can_tell = absolute_pidfile(context.pidfile, path, fault) &&
+    const bool can_tell = absolute_pidfile(c.context.pidfile, path, fault) &&
                           require_holder("cannot reload", path.c_str(), holder, fault);
-    return can_tell ? reload() : restart(false);
+    return can_tell ? do_reload(c) : do_restart(c, false);
 }
 
+// Control characters have no other form in JSON than \u00xx; all other bytes are the caller's
+// UTF-8.
 DAEMONIZE_LOCAL void put_json(std::string& out, const char* text) {
     out += '"';
     for (; *text; ++text) {
-        const unsigned char c = static_cast<unsigned char>(*text);
-        char escaped[8];
-        std::snprintf(escaped, sizeof escaped, c < 0x20 || c == 0x7f ? "\\u%04x" : "\\%c", c);
-        if (c < 0x20 || c == 0x7f || c == '"' || c == '\\')
-            out += escaped;
-        else
-            out += *text;
+        const unsigned char byte = static_cast<unsigned char>(*text);
+        const bool control = byte < 0x20 || byte == 0x7f;
+        if (control) {
+            out += "\\u00";
+            out += hex_digits[byte >> 4];
+        } else if (*text == '"' || *text == '\\') {
+            out += '\\';
+        }
+        out += control ? hex_digits[byte & 15] : *text;
     }
     out += '"';
 }
 
-DAEMONIZE_SMALL int Control::status() const noexcept {
+DAEMONIZE_LOCAL int do_status(const Control& c) noexcept {
     bool starting = false;
-    const Status status = query(context.pidfile, starting);
-    if (!json) {
+    const Status status = query(c.context.pidfile, starting);
+    if (!c.json) {
         const bool failed = status.state == State::unknown && !starting;
-        print(failed ? 2 : 1, program, status.text.c_str());
+        print(failed ? 2 : 1, c.program, status.text.c_str());
         return static_cast<int>(status.state);
     }
     const char* const state = starting                             ? "starting"
@@ -7804,39 +7774,27 @@ DAEMONIZE_SMALL int Control::status() const noexcept {
                               : status.state == State::dead        ? "dead"
                               : status.state == State::not_running ? "not running"
                                                                    : "unknown";
-    std::string text = "{\"state\": \"";
-    text += std::string(state) + "\", \"pid\": " + std::to_string(status.pid) +
-            ", \"uptime\": " + std::to_string(status.uptime.count() / 1000) + ", \"pidfile\": ";
-    put_json(text, context.pidfile.c_str());
+    Text head;
+    format(head, "{\"state\": \"%s\", \"pid\": %d, \"uptime\": %d, \"pidfile\": ", state,
+           status.pid, static_cast<long long>(status.uptime.count()) / 1000);
+    std::string text = head.c_str();
+    put_json(text, c.context.pidfile.c_str());
     text += ", \"text\": ";
     put_json(text, status.text.c_str());
     print(1, "", (text + "}").c_str());
     return static_cast<int>(status.state);
 }
 
-DAEMONIZE_SMALL int Control::perform(Verb verb) const {
-    switch (verb) {
-        case Verb::start:
-            return start(context.detach_process, true);
-        case Verb::run:
-            return start(Detach::no, false);
-        case Verb::stop:
-            return stop();
-        case Verb::reload:
-            return reload();
-        case Verb::status:
-            return status();
-        case Verb::restart:
-            return restart(false);
-        case Verb::force_reload:
-            return force_reload();
-        case Verb::try_restart:
-            return restart(true);
-        case Verb::help:
-            return help();
-        default:
-            return usage(nullptr);
-    }
+DAEMONIZE_LOCAL int perform(const Control& c, Verb verb) {
+    if (verb == Verb::start) return do_start(c, c.context.detach_process, true);
+    if (verb == Verb::run) return do_start(c, Detach::no, false);
+    if (verb == Verb::stop) return do_stop(c);
+    if (verb == Verb::restart) return do_restart(c, false);
+    if (verb == Verb::try_restart) return do_restart(c, true);
+    if (verb == Verb::reload) return do_reload(c);
+    if (verb == Verb::force_reload) return do_force_reload(c);
+    if (verb == Verb::status) return do_status(c);
+    return verb == Verb::help ? show_help(c) : show_usage(c, nullptr);
 }
 
 }  // namespace detail
@@ -7845,7 +7803,7 @@ DAEMONIZE_SMALL int Control::perform(Verb verb) const {
 
 extern const int signal_reload = detail::reload_signal;
 
-Stream::Stream(const char* path) : path_(path), choice_(path_choice) {
+DAEMONIZE_SMALL Stream::Stream(const char* path) : path_(path), choice_(path_choice) {
     detail::features.open_target = detail::open_target;
     detail::features.reopen = detail::reopen;
 }
@@ -7864,19 +7822,19 @@ DAEMONIZE_SMALL Stream Stream::truncated(const std::string& path) {
     return stream;
 }
 
-Account::Account(int id) : id_(id), is_set_(true) {
+DAEMONIZE_SMALL Account::Account(int id) : id_(id), is_set_(true) {
     detail::features.resolve_accounts = detail::resolve_accounts;
 }
 Account::Account(unsigned id) : Account(0) { id_ = id; }
-Account::Account(const char* name) : Account(-1) { name_ = name; }
+DAEMONIZE_SMALL Account::Account(const char* name) : Account(-1) { name_ = name; }
 Account::Account(const std::string& name) : Account(-1) { name_ = name; }
 
-const std::error_category& category() noexcept {
+DAEMONIZE_SMALL const std::error_category& category() noexcept {
     static const detail::Category* const instance = new detail::Category;  // outlives every static
     return *instance;
 }
 
-std::error_code make_error_code(errc condition) noexcept {
+DAEMONIZE_SMALL std::error_code make_error_code(errc condition) noexcept {
     return std::error_code(static_cast<int>(condition), category());
 }
 
@@ -7907,22 +7865,25 @@ DAEMONIZE_SMALL PidFile::PidFile(const std::string& path, int mode) : held_(new 
     path_ = held_->lock.path.c_str();
 }
 
-PidFile::PidFile(PidFile&& other) noexcept : path_(std::move(other.path_)), held_(other.held_) {
+DAEMONIZE_SMALL PidFile::PidFile(PidFile&& other) noexcept
+    : path_(std::move(other.path_)), held_(other.held_) {
     other.held_ = nullptr;
     other.path_.clear();
 }
 
-PidFile& PidFile::operator=(PidFile&& other) noexcept {
+DAEMONIZE_SMALL PidFile& PidFile::operator=(PidFile&& other) noexcept {
     std::swap(held_, other.held_);
     std::swap(path_, other.path_);
     return *this;
 }
 
-PidFile::~PidFile() {
+DAEMONIZE_SMALL PidFile::~PidFile() {
     release();
     delete held_;
 }
 
+// Without a start there is no time before ready(): the second record lock is taken at once, else
+// whoever asks would be told "starting".
 DAEMONIZE_SMALL bool PidFile::acquire(Duration limit, Error& error) noexcept {
     using namespace detail;
     Fault fault;
@@ -7939,19 +7900,22 @@ DAEMONIZE_SMALL bool PidFile::acquire(Duration limit, Error& error) noexcept {
     return give(fault, error);
 }
 
-void PidFile::acquire(Duration limit) {
+DAEMONIZE_SMALL void PidFile::acquire(Duration limit) {
     Error error;
     if (!acquire(limit, error)) detail::raise_error(error);
 }
 
-void PidFile::release() noexcept {
+DAEMONIZE_SMALL void PidFile::release() noexcept {
     if (!held_) return;
     detail::discard_file(held_->lock, true);
     detail::drop_lock(held_->lock);
 }
 
-bool PidFile::is_held() const noexcept { return held_ && detail::is_entered(held_->lock); }
+DAEMONIZE_SMALL bool PidFile::is_held() const noexcept {
+    return held_ && detail::is_entered(held_->lock);
+}
 
+// What the file says, whoever holds it: no proof, and no number that may be signalled.
 DAEMONIZE_SMALL long PidFile::read(Error& error) const noexcept {
     using namespace detail;
     Fault fault;
@@ -7973,7 +7937,7 @@ DAEMONIZE_SMALL long PidFile::read(Error& error) const noexcept {
     return 0;
 }
 
-long PidFile::read() const {
+DAEMONIZE_SMALL long PidFile::read() const {
     Error error;
     const long pid = read(error);
     if (!pid) detail::raise_error(error);
@@ -7982,7 +7946,7 @@ long PidFile::read() const {
 
 const std::string& PidFile::path() const noexcept { return path_; }
 
-std::intptr_t PidFile::native_handle() const noexcept {
+DAEMONIZE_SMALL std::intptr_t PidFile::native_handle() const noexcept {
     return held_ && is_held() ? detail::lock_handle(held_->lock) : -1;
 }
 
@@ -8028,23 +7992,10 @@ DAEMONIZE_SMALL SignalHandler::SignalHandler() : reload(default_signal), watch_(
     watch_->add(signal_reload, &reload);
 }
 
-namespace detail {
-// control()'s default for a reload. By the session: the context may have been moved since.
-DAEMONIZE_LOCAL void reopen_on_reload(Session& session) noexcept {
-    // Of a terminal that was closed it means the end, as for any program in the foreground.
-    if (session.role == Role::foreground && terminal_is_gone()) {
-        std::raise(SIGTERM);
-        return;
-    }
-    Fault fault;  // a stream that could not be re-opened keeps its old file, which is told
-    if (!reopen_all(session, fault)) print(2, own_name(), fault.text.c_str());
-}
-}  // namespace detail
-
 DAEMONIZE_SMALL SignalHandler::SignalHandler(DaemonContext& context) : SignalHandler() {
     detail::Session* const session = &detail::Session::of(context);
     watch_->session = session;
-    if (session->controlled) reload = [session](int) { detail::reopen_on_reload(*session); };
+    if (session->controlled) reload = [session](int) { detail::features.reload(*session); };
     for (const std::pair<int, Handler>& mapped : context.signal_map) {
         if (detail::route_of(mapped.second) != detail::Route::count) continue;
         detail::Watch::Entry* entry = watch_->find(mapped.first);
@@ -8070,14 +8021,16 @@ DAEMONIZE_SMALL bool SignalHandler::on(int signum, Handler handler, Error& error
     if (!entry) entry = &watch_->add(signum, nullptr);
     (entry->field ? *entry->field : entry->handler) = handler;
     const bool here = watch_->started && is_wake_open(watch_->generation);
-    return !here || watch_->sync_one(*entry, fault) || give(fault, error);
+    return !here || sync_one(*watch_, *entry, fault) || give(fault, error);
 }
 
-void SignalHandler::on(int signum, Handler handler) {
+DAEMONIZE_SMALL void SignalHandler::on(int signum, Handler handler) {
     Error error;
     if (!on(signum, handler, error)) detail::raise_error(error);
 }
 
+// In a fork of the process that called it, start() begins anew: the pipe would be read by two
+// processes, and what was counted is the parent's.
 DAEMONIZE_SMALL bool SignalHandler::start(Error& error) noexcept {
     using namespace detail;
     Fault fault;
@@ -8086,11 +8039,11 @@ DAEMONIZE_SMALL bool SignalHandler::start(Error& error) noexcept {
     if (!open_wake(fault)) return give(fault, error);
     watch_->started = true;
     watch_->generation = wake_generation();
-    if (watch_->sync(fault)) {
-        if (watch_->any_pending()) ring_wake();  // counted for signal_map before
+    if (sync_all(*watch_, fault)) {
+        if (any_pending(*watch_)) ring_wake();  // counted for signal_map before
         return true;
     }
-    watch_->stop();
+    stop_watch(*watch_);
     return give(fault, error);
 }
 
@@ -8103,25 +8056,25 @@ DAEMONIZE_SMALL void SignalHandler::stop() noexcept {
     using namespace detail;
     if (!watch_->started) return;
     if (watch_->generation == wake_generation() && is_wake_process())
-        watch_->stop();
+        stop_watch(*watch_);
     else
         watch_->started = false;  // in a fork of the process that called start()
 }
 
 int SignalHandler::wait() { return wait_for(no_limit); }
-int SignalHandler::wait_for(Duration limit) { return watch_->wait(detail::Deadline(limit), -1); }
+int SignalHandler::wait_for(Duration limit) { return wait_for_input(-1, limit); }
 int SignalHandler::poll() { return wait_for(Duration(0)); }
 
-int SignalHandler::wait_for_input(std::intptr_t handle, Duration limit) {
-    return watch_->wait(detail::Deadline(limit), handle);
+DAEMONIZE_SMALL int SignalHandler::wait_for_input(std::intptr_t handle, Duration limit) {
+    return detail::await_signal(*watch_, detail::Deadline(limit), handle);
 }
 
-void SignalHandler::throw_received(Duration limit) {
+DAEMONIZE_SMALL void SignalHandler::throw_received(Duration limit) {
     const int signum = wait_for(limit);
     if (signum != no_signal) detail::raise_received(signum);
 }
 
-std::intptr_t SignalHandler::native_handle() const noexcept {
+DAEMONIZE_SMALL std::intptr_t SignalHandler::native_handle() const noexcept {
     return watch_->started ? detail::wake_handle() : -1;
 }
 
@@ -8170,6 +8123,8 @@ DAEMONIZE_SMALL void DaemonContext::open() {
     leave(started ? 0 : error.exit_code);
 }
 
+// First the streams, then the proof, then the word, which cannot be taken back: a log that cannot
+// be put in its place, or a leader that is gone, makes this a start that failed.
 DAEMONIZE_SMALL void DaemonContext::ready() noexcept {
     using namespace detail;
     Session& s = *session_;
@@ -8190,7 +8145,8 @@ DAEMONIZE_SMALL void DaemonContext::ready() noexcept {
         Fault fault;
         detail::fail(fault, manager_error(), "cannot send READY=1 to the service manager: ");
         give(fault, error);
-        print(2, s.program.c_str(), (error.text + error.code.message()).c_str());
+        fault.text.put(error.code.message().c_str());
+        print(2, s.program.c_str(), fault.text.c_str());
         return;
     }
     Report report;
@@ -8206,10 +8162,8 @@ DAEMONIZE_SMALL void DaemonContext::fail(const std::string& message, int exit_co
     const int status = failure_code(exit_code);
     if (is_open_here(s) && s.starting)
         give_up(s, static_cast<int>(errc::start_failed), message.c_str(), exit_code);
-    Str shown;
-    set_shown(shown, message.c_str(), std::strlen(message.c_str()));
     if (!s.decision.inetd)
-        print(2, is_open_here(s) ? s.program.c_str() : own_name(), shown.c_str());
+        print_shown(is_open_here(s) ? s.program.c_str() : own_name(), message.c_str());
     flush(s);
     if (!is_open_here(s)) leave(status);
     close();
@@ -8230,15 +8184,15 @@ DAEMONIZE_SMALL void DaemonContext::close() noexcept {
 
 void DaemonContext::terminate(int signum) noexcept { detail::terminate_by(signum); }
 
-bool DaemonContext::is_open() const noexcept {
+DAEMONIZE_SMALL bool DaemonContext::is_open() const noexcept {
     return detail::is_open_here(*session_) && !session_->closed;
 }
-bool DaemonContext::is_parent() const noexcept {
+DAEMONIZE_SMALL bool DaemonContext::is_parent() const noexcept {
     return session_->parent != 0 && session_->parent == detail::self();
 }
 Role DaemonContext::role() const noexcept { return session_->role; }
 long DaemonContext::pid() const noexcept { return session_->daemon; }
-std::intptr_t DaemonContext::pidfile_handle() const noexcept {
+DAEMONIZE_SMALL std::intptr_t DaemonContext::pidfile_handle() const noexcept {
     return is_open() ? detail::lock_handle(*session_->lock) : -1;
 }
 
@@ -8247,7 +8201,7 @@ DAEMONIZE_SMALL bool DaemonContext::reopen_streams(Error& error) noexcept {
     return detail::reopen_all(*session_, fault) || detail::give(fault, error);
 }
 
-void DaemonContext::reopen_streams() {
+DAEMONIZE_SMALL void DaemonContext::reopen_streams() {
     Error error;
     if (!reopen_streams(error)) detail::raise_error(error);
 }
@@ -8271,6 +8225,7 @@ DAEMONIZE_LOCAL void explain_target(std::string& out, const char* what, const Ta
 }
 }  // namespace detail
 
+// Rendered from what the start has left in the session: nobody pays who does not call it.
 DAEMONIZE_SMALL std::string DaemonContext::explain() const {
     using namespace detail;
     const Session& s = *session_;
@@ -8320,7 +8275,7 @@ DAEMONIZE_SMALL bool send(const std::string& pidfile, int signum, Error& error) 
     return give(fault, error);
 }
 
-void send(const std::string& pidfile, int signum) {
+DAEMONIZE_SMALL void send(const std::string& pidfile, int signum) {
     Error error;
     if (!send(pidfile, signum, error)) detail::raise_error(error);
 }
@@ -8334,7 +8289,7 @@ DAEMONIZE_SMALL Stopped stop(const std::string& pidfile, Duration limit, Error& 
     using namespace detail;
     Fault fault;
     error = Error();
-    const StopOrder order = {limit, termination_signal, true, nullptr, false};
+    const StopOrder order = {limit, termination_signal, true, nullptr, nullptr, false};
     const Stopped stopped = stop_daemon(pidfile, order, fault);
     if (stopped == Stopped::failed) give(fault, error);
     return stopped;
@@ -8356,31 +8311,30 @@ DAEMONIZE_SMALL int control(int argc, const char* const* argv, DaemonContext& co
                                  : called_name(argc > 0 ? argv[0] : nullptr);
     set_shown(s.called, name, std::strlen(name));
     Control control{context, body, s.called.c_str(), false};
-    if (was_relaunched()) return control.start(Detach::yes, true);  // whatever the verb was
-    Verb verb = Verb::none;
+    if (was_relaunched()) return do_start(control, Detach::yes, true);  // whatever the verb was
+    Verb verb = Verb::bad;
     Str rooms[3];
     const char* const word = argc > 1 ? word_at(argv, 1, rooms[0]) : nullptr;
     const char* const second = argc > 2 ? word_at(argv, 2, rooms[1]) : nullptr;
     for (const VerbName& known : verbs) {
         if (word && std::strcmp(word, known.word) == 0) verb = known.verb;
-        if (second && known.verb == Verb::help && std::strcmp(second, known.word) == 0) {
-            return control.help();
-        }
+        if (second && known.verb == Verb::help && std::strcmp(second, known.word) == 0)
+            return show_help(control);
     }
-    if (word && verb == Verb::none) return control.usage(word);
+    if (word && verb == Verb::bad) return show_usage(control, word);
     control.json = verb == Verb::status && second && std::strcmp(second, "--json") == 0;
     // start, restart and run hand the rest to the program; of these nobody would take it.
     // A program with words of its own says so by `help`.
     const bool takes_none = context.help.empty() &&
                             (verb == Verb::stop || verb == Verb::status || verb == Verb::reload);
     const int taken = control.json ? 3 : 2;
-    if (takes_none && argc > taken) return control.usage(word_at(argv, taken, rooms[2]));
+    if (takes_none && argc > taken) return show_usage(control, word_at(argv, taken, rooms[2]));
     const bool asks = verb != Verb::start && verb != Verb::run && verb != Verb::help && word;
     if (asks && context.pidfile.empty()) {
-        control.complain("no PID file is named");
+        print(2, control.program, "no PID file is named");
         return 2;
     }
-    return control.perform(verb);
+    return perform(control, verb);
 }
 
 std::vector<std::string> utf8_arguments(int argc, const char* const* argv) {
@@ -8399,6 +8353,7 @@ Duration watchdog_interval() noexcept { return detail::manager_watchdog(); }
 
 // >>end -------------------------------------------------------------------------------------------
 #undef DAEMONIZE_SMALL
+#undef DAEMONIZE_APART
 #undef DAEMONIZE_LOCAL
 #undef DAEMONIZE_EXCEPTIONS
 #undef DAEMONIZE_LINUX
