@@ -1871,10 +1871,11 @@ DAEMONIZE_LOCAL bool may_signal(Process& process, const PidFileView& view, Fault
         return fail(fault, errc::untrusted_pid_file,
                     "cannot signal %P: the PID file belongs to user %d, the process does not",
                     process.pid, view.user);
-    // Where nothing tells whose it is, whoever the file belongs to signals it, and the kernel lets
-    // him signal his own alone.
-    if (is_his < 0 && root) process.sender = view.user;
-    return is_his == 1 || root || view.user == static_cast<long long>(::geteuid()) ||
+    // Where the system never tells whose a process is, whoever the file belongs to signals it, and
+    // the kernel lets him signal his own alone. On Linux it tells, but for a hidden /proc.
+    const bool as_owner = root && !DAEMONIZE_LINUX;
+    if (is_his < 0 && as_owner) process.sender = view.user;
+    return is_his == 1 || as_owner || view.user == static_cast<long long>(::geteuid()) ||
            fail(fault, errc::untrusted_pid_file,
                 "cannot signal %P: the PID file belongs to another user, and nothing tells whether "
                 "the process does",
@@ -2362,8 +2363,11 @@ DAEMONIZE_LOCAL bool set_record_lock(int fd, int count) noexcept {
 // Who has it, or would keep a daemon from it: 0 nobody, no_process one of another PID namespace,
 // no_such_lock a lock of another kind (of an open file, or of a server that maps flock() onto it).
 DAEMONIZE_LOCAL long record_owner(int fd, short type, int byte) noexcept {
-    struct flock lock = record_lock(type, byte, 1);
-    if (::fcntl(fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK) return 0;
+    struct flock lock;
+    int rc;
+    do lock = record_lock(type, byte, 1), rc = ::fcntl(fd, F_GETLK, &lock);
+    while (rc != 0 && errno == EINTR);
+    if (rc != 0 || lock.l_type == F_UNLCK) return 0;
     return lock.l_pid > 0 ? lock.l_pid : lock.l_pid < 0 ? no_such_lock : no_process;
 }
 #else
@@ -6876,8 +6880,15 @@ DAEMONIZE_LOCAL bool await_stop(const Process& daemon, const StopOrder& order) n
 
 // One failure is not believed: the file would say that a daemon has crashed.
 DAEMONIZE_LOCAL bool clear_leftover(const char* path, const Holder& holder, Fault& fault) noexcept {
-    for (int tries = 0; tries < 3; ++tries)
-        if (remove_leftover(path, holder.view, holder.view.number, fault)) return true;
+    for (int tries = 0; tries < 3; ++tries) {
+        PidFileView now;
+        Fault ignored;
+        const bool removed = remove_leftover(path, holder.view, holder.view.number, fault);
+        if (removed && view_file(path, now, ignored) &&
+            (!now.exists || !now.has_text || now.inode != holder.view.inode))
+            return true;
+        if (removed && tries == 2) return true;  // somebody else's by now
+    }
     return false;
 }
 
