@@ -3644,11 +3644,14 @@ DAEMONIZE_LOCAL bool make_wake(Fault& fault) noexcept {
         if (!*end || ::fcntl(end->fd(), F_SETFD, FD_CLOEXEC) != 0 ||
             ::fcntl(end->fd(), F_SETFL, O_NONBLOCK) != 0)
             return refused(fault, "cannot set up a pipe for signals");
+    struct stat made;
+    if (::fstat(readable.fd(), &made) != 0)
+        return refused(fault, "cannot set up a pipe for signals");
     const int old_ends[] = {wake_readable.exchange(static_cast<int>(readable.release()) + 1) - 1,
                             wake_writable.exchange(static_cast<int>(writable.release()) + 1) - 1};
     for (const int old : old_ends)
         if (is_wake_end(old)) const Handle closes(old);
-    ::fstat(wake_readable.load() - 1, &wake_file);
+    wake_file = made;
     for (int signum = 1; signum < signal_end; ++signum) {
         if (pending_signals(signum) == 0) continue;
         ring_wake();
