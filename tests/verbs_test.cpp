@@ -235,6 +235,8 @@ TEST_CASE("C2 stop removes the file that a dead daemon left, so that status then
 }
 
 TEST_CASE("C2 an ancestor is stopped, with a warning; oneself never") {
+    SKIP_UNLESS(!harness::thread_sanitized(),
+                "ThreadSanitizer holds signals back while a program waits");
     const Victim daemon;
     const std::string stop = program("subject") + " stop --pidfile " + daemon.pidfile + " >" +
                              (daemon.dir / "said") + " 2>&1; echo $? >" + (daemon.dir / "status");
@@ -601,6 +603,7 @@ TEST_CASE("S1 one form for a daemon that ended, in open() and in control()") {
 }
 
 TEST_CASE("S11 threads: the advice is to start before them, not to allow them") {
+    SKIP_UNLESS(!harness::thread_sanitized(), "threads are not counted under ThreadSanitizer");
     SKIP_UNLESS(!generic(), "POSIX does not tell how many threads there are");
     const Daemon daemon;
     const Outcome said = daemon.start({"--threads", "1"});
