@@ -1877,8 +1877,8 @@ DAEMONIZE_LOCAL bool may_signal(Process& process, const PidFileView& view, Fault
     if (is_his < 0 && as_owner) process.sender = view.user;
     return is_his == 1 || as_owner || view.user == static_cast<long long>(::geteuid()) ||
            fail(fault, errc::untrusted_pid_file,
-                "cannot signal %P: the PID file belongs to another user, and nothing tells whether "
-                "the process does",
+                "cannot signal %P: the PID file belongs to another user, and without /proc nothing "
+                "tells whether the process does",
                 process.pid);
 }
 

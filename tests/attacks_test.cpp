@@ -1095,7 +1095,7 @@ TEST_CASE("Attack: a leader that was collected already: whoever has its number i
               "daemon=$(cat $D/a.pid)\n"
               "leader=$(cut -d' ' -f4 /proc/$daemon/stat)\n"
               "kill -STOP $launcher\n"
-              "kill -KILL $daemon $leader\n"
+              "kill -KILL $leader $daemon\n"
               "await '[ ! -d /proc/$leader ] && [ ! -d /proc/$daemon ]'\n"
               "echo $((leader - 1)) >/proc/sys/kernel/ns_last_pid\n"
               "sleep 60 &\n"
