@@ -1039,7 +1039,7 @@ enum class Verdict {
     missing,    // no file
     empty,      // unlocked, nothing in it: an end, or a start that was given up
     dead,       // unlocked, something in it: a crash
-    starting,   // locked, but no daemon has entered itself
+    starting,   // locked, but its holder does not prove that it is the daemon
     invalid,    // locked, but what stands in it is nobody that may be signalled
     elsewhere,  // locked by a process that has another number than the file says
     unready,    // a proven daemon that has not called ready() yet
@@ -1085,7 +1085,7 @@ DAEMONIZE_LOCAL void note_content(const PidFileView& view, Text& out) noexcept {
 DAEMONIZE_LOCAL void describe_unproven(const PidFileView& view, Text& out) noexcept {
     const Verdict verdict = judge(view);
     if (verdict == Verdict::starting) {
-        out.put("locked, but no daemon has entered itself (");
+        out.put("locked, but its holder does not prove that it is the daemon (");
         describe_content(view, out);
         return out.put(
             "): a start under way, a reader that holds the lock, or a daemon that opened and "
@@ -1098,7 +1098,7 @@ DAEMONIZE_LOCAL void describe_unproven(const PidFileView& view, Text& out) noexc
             view.is_remote
                 ? ", but the file is on a remote file system: its daemon may be another machine's"
             : view.owner <= 0 ? ", but its daemon lives in another PID namespace"
-                              : ", but %P has entered itself: another PID namespace, or somebody "
+                              : ", but %P has the record lock: another PID namespace, or somebody "
                                 "wrote to it",
             view.owner);
     }
@@ -2213,7 +2213,7 @@ DAEMONIZE_LOCAL const char* distrust_directory(const struct stat& st, bool is_la
     if (others_write || (st.st_uid != 0 && st.st_uid != ::geteuid())) way.alone = false;
     return is_last || sticky || (st.st_mode & S_IWOTH) == 0
                ? nullptr
-               : "anybody may write to a directory on the way";
+               : "other users may write to a directory of this path";
 }
 
 // Goes down to the directory of the last name, part by part, each opened relative to the one before
@@ -2255,7 +2255,8 @@ DAEMONIZE_LOCAL const char* walk(const char* path, bool follow, Way& way) noexce
         uid_t owner = 0;
         errno = ELOOP;
         if (++links > 40 || !read_link(directory, way.leaf, target, owner)) return "";
-        if (owner != 0 && owner != ::geteuid()) return "somebody else's symbolic link leads there";
+        if (owner != 0 && owner != ::geteuid())
+            return "a symbolic link of another user leads there";
         // The caller follows it by name: not where somebody else could put another link there.
         way.magic = is_last && way.alone && is_magic_link(target.c_str());
         if (way.magic) return nullptr;
@@ -2424,7 +2425,7 @@ DAEMONIZE_LOCAL const char* distrust(const struct stat& st) noexcept {
     if (S_ISDIR(st.st_mode)) return "it is a directory";
     if (S_ISFIFO(st.st_mode)) return "it is a FIFO";
     if (!S_ISREG(st.st_mode)) return "it is no regular file";
-    if (st.st_nlink != 1) return "it has a second link";
+    if (st.st_nlink != 1) return "it has a hard link";
     return (st.st_mode & 022) != 0 ? "group or others may write it" : nullptr;
 }
 
@@ -3191,10 +3192,10 @@ DAEMONIZE_LOCAL const char* distrust_log(const Way& way, const FileStat& st) noe
                           named.st_nlink == 1 && named.st_dev == st.st_dev &&
                           named.st_ino == st.st_ino;
     if (!S_ISREG(st.st_mode) || !one_name)
-        return "root writes to a regular file with one name, or a device";
+        return "root appends only to a regular file without hard links, or to a device";
     return way.alone || st.st_uid == 0
                ? nullptr
-               : "in a directory that others can write to root writes only to a file of its own";
+               : "other users may write to its directory, and root has not created the file";
 }
 
 // A log that is new: whoever the daemon becomes shall be able to rotate it.
@@ -4244,8 +4245,7 @@ DAEMONIZE_LOCAL void clean_up(Leader& l, bool ended) noexcept {
         l.launcher_gone = ::getppid() != l.parent || tries == 1;
     }
     if (l.launcher_gone && failed && !l.session.kept)
-        print(2, l.session.program.c_str(),
-              "the start was ended: the command that waited for it is gone");
+        print(2, l.session.program.c_str(), "the start was ended, because its launcher is gone");
     if (failed && l.leads) ::kill(-::getpid(), SIGKILL);  // what the failed daemon has started
     leave(failed ? 1 : 0);
 }
@@ -4261,7 +4261,7 @@ DAEMONIZE_LOCAL void judge_start(Leader& l, const Deadline& deadline) noexcept {
     const char* const log = l.session.targets[2].path.c_str();
     const long pid = static_cast<long>(l.daemon);
     if (l.launcher_gone) {
-        fail(fault, errc::start_failed, "cannot start: nobody waits for it");
+        fail(fault, errc::start_failed, "cannot start: the launcher is gone");
     } else if (in.state == Incoming::complete) {
         const bool ready = in.report.word == Report::ready;
         report.word = in.report.word;
@@ -4271,7 +4271,7 @@ DAEMONIZE_LOCAL void judge_start(Leader& l, const Deadline& deadline) noexcept {
                                        : static_cast<int>(errc::start_failed);
         report.exit_code = ready ? 0 : failure_code(in.report.exit_code);
     } else if (in.state == Incoming::nonsense) {
-        fail(fault, errc::start_failed, "cannot start %P: it sent a report that is none", pid);
+        fail(fault, errc::start_failed, "cannot start %P: its report is not valid", pid);
     } else if (status != -1) {
         fail(fault, errc::start_failed, "cannot start %P: ", pid);
         put_end(fault.text, status);
@@ -4449,8 +4449,7 @@ DAEMONIZE_LOCAL void explain_system(const Session& s, std::string& out) {
     if (count_threads() == 0) out += "other threads: this system does not tell\n";
     if (s.lock && s.lock->is_weak)
         out += "record lock: refused by this file system; the proof is the lock and the number\n";
-    if (s.process == self() && s.role == Role::daemon)
-        out += "intermediate process: stayed until ready\n";
+    if (s.process == self() && s.role == Role::daemon) out += "leader: stayed until ready\n";
 }
 
 #endif  // !DAEMONIZE_WINDOWS
@@ -5219,7 +5218,7 @@ DAEMONIZE_LOCAL const char* distrust(const Handle& file,
         return "it is no regular file";
     if (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) return "it is a directory";
     if (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) return "it is a symbolic link";
-    return info.nNumberOfLinks > 1 ? "it has a second link" : nullptr;
+    return info.nNumberOfLinks > 1 ? "it has a hard link" : nullptr;
 }
 
 // What an open file shows, into `view`. False: it is none of ours, for the reason `why`, or
@@ -6311,8 +6310,7 @@ DAEMONIZE_LOCAL bool judge_daemon(Session& s, const Launch& launch, Fault& fault
     if (verdict == said_failed) {
         const Report report = page.report;
         if (!is_plausible(report))
-            return fail(fault, errc::start_failed, "cannot start %P: it sent a report that is none",
-                        pid);
+            return fail(fault, errc::start_failed, "cannot start %P: its report is not valid", pid);
         page.text[report.size] = '\0';
         words.set(page.text);
         fault.code = report.code;
@@ -6987,9 +6985,10 @@ DAEMONIZE_LOCAL bool check_paths(const DaemonOptions& o, Fault& fault) noexcept 
     const Stream* const streams[] = {&o.standard_input, &o.standard_output, &o.standard_error};
     for (int i = 0; i < 3; ++i)
         if (streams[i]->choice() == Stream::path_choice && streams[i]->path().empty())
-            return invalid(fault, paths[3 + i].name, "the path is empty; say null_stream");
+            return invalid(fault, paths[3 + i].name,
+                           "the path is empty; for /dev/null write null_stream");
     if (o.standard_input.truncates())
-        return invalid(fault, "standard_input", "it is read: there is nothing to truncate");
+        return invalid(fault, "standard_input", "it is only read, so it cannot be truncated");
     if (!o.standard_output.path().empty() && o.standard_output.path() == o.standard_error.path() &&
         o.standard_output.truncates() != o.standard_error.truncates())
         return invalid(fault, "standard_error", "the same file is truncated as standard_output");
@@ -7008,13 +7007,14 @@ DAEMONIZE_LOCAL bool check_values(const DaemonOptions& o, Fault& fault) noexcept
     if (unsupported)
         return fail(fault, errc::unsupported, "cannot use option %s: not supported by this system",
                     unsupported);
-    if (o.umask < -1 || o.umask > 0777)
-        return invalid(fault, "umask", "no file mode: not 0 to 0777");
+    if (o.umask < -1 || o.umask > 0777) return invalid(fault, "umask", "out of range: 0 to 0777");
     if (o.pidfile_mode < 0400 || o.pidfile_mode > 0777 || (o.pidfile_mode & 022))
-        return invalid(fault, "pidfile_mode", "not readable by us, or others could write it");
+        return invalid(
+            fault, "pidfile_mode",
+            "its owner must be able to read it, and others must not be able to write it");
     if (!is_account(o.uid) || !is_account(o.gid))
         return invalid(fault, is_account(o.uid) ? "gid" : "uid",
-                       "it is empty, or no number of a user or group");
+                       "it is empty, or a number out of range");
     if (!o.clear_environment && !o.environment_keep.empty())
         return invalid(fault, "environment_keep", "clear_environment is not set");
     if (!o.replace_arguments && !o.arguments.empty())
@@ -7386,7 +7386,7 @@ DAEMONIZE_LOCAL int await_signal(Watch& w, const Deadline& deadline, std::intptr
         fail(fault, errc::invalid_option, "cannot wait for signals: %s",
              !w.started ? "start() was not called"
              : w.generation == wake_generation() && is_wake_process()
-                 ? "somebody has closed the descriptors of the wake"
+                 ? "the program has closed the pipe for signals"
                  : "this is a fork of the process that called start()");
         raise_fault(fault);
     }
@@ -7409,7 +7409,7 @@ DAEMONIZE_LOCAL int await_signal(Watch& w, const Deadline& deadline, std::intptr
         const Woken woken = await_wake(input, watched ? w.watchdog_due : deadline, others);
         if (woken == Woken::broken) {
             fail(fault, errc::invalid_option,
-                 "cannot wait for signals: somebody has closed the descriptors of the wake");
+                 "cannot wait for signals: the program has closed the pipe for signals");
             raise_fault(fault);
         }
         if (woken == Woken::by_time && deadline.over()) {
@@ -7659,7 +7659,8 @@ DAEMONIZE_LOCAL int do_start(const Control& c, Detach detach, bool comes_back) {
 }
 
 DAEMONIZE_LOCAL void warn_of_ancestor(const char* program, long daemon) noexcept {
-    if (is_ancestor(daemon)) print(2, program, "stops an ancestor of itself");
+    if (is_ancestor(daemon))
+        print(2, program, "the daemon is an ancestor of this command; it is stopped anyway");
 }
 
 DAEMONIZE_LOCAL int do_stop(const Control& c) noexcept {

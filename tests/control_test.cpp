@@ -183,7 +183,8 @@ TEST_CASE("C2 stop of oneself is refused; an ancestor is stopped, with a warning
     CHECK(ended(pid) == 128 + SIGTERM);
     REQUIRE(daemon.logs("subject: ended after"));
     INFO(slurp(daemon.log));
-    CHECK(contains(slurp(daemon.log), "subject: stops an ancestor of itself\n"));
+    CHECK(contains(slurp(daemon.log),
+                   "subject: the daemon is an ancestor of this command; it is stopped anyway\n"));
     CHECK_FALSE(contains(slurp(daemon.log), "survived"));
     CHECK_FALSE(exists(daemon.pidfile));
 }

@@ -365,7 +365,7 @@ TEST_CASE("Bad input: a standard input that is to be truncated, or is a director
     const Victim daemon;
     const std::string input = daemon.dir.file("input", "kept\n");
     check_failed(daemon, daemon.start({"stdin=truncate:" + input, "open", "wait"}), 1,
-                 {"standard_input", "there is nothing to truncate"});
+                 {"standard_input", "it cannot be truncated"});
     CHECK(slurp(input) == "kept\n");
     const std::string place = daemon.dir.directory("open", 0777);
     Launch launch(
@@ -666,7 +666,7 @@ TEST_CASE(
     REQUIRE(lchown(link.c_str(), nobody, nobody) == 0);
     const Outcome refused = victim({"pidfile=" + path, "open", "wait"});
     check_refused(refused,
-                  {"cannot lock '" + path + "'", "somebody else's symbolic link leads there"},
+                  {"cannot lock '" + path + "'", "a symbolic link of another user leads there"},
                   "victim");
     CHECK(refused.status == 1);
     CHECK(Scratch::names(roots).empty());

@@ -91,7 +91,7 @@ TEST_CASE("L1 root follows root's own symlink, also as the last name: a log on a
     REQUIRE(link(there.c_str(), (daemon.dir / "disk/again").c_str()) == 0);
     REQUIRE(unlink(daemon.log.c_str()) == 0);
     REQUIRE(symlink(there.c_str(), daemon.log.c_str()) == 0);
-    check_failed(daemon, daemon.start({"open", "wait"}), 1, {"'" + daemon.log + "'", "one name"});
+    check_failed(daemon, daemon.start({"open", "wait"}), 1, {"'" + daemon.log + "'", "without hard links"});
     CHECK(slurp(there) == "old\nnew\n");
 }
 
@@ -145,7 +145,7 @@ TEST_CASE("L1 a directory that the target made a symlink of is not root's alone"
     Strings words = daemon.words("start", {"--user", "nobody"});
     words[5] = place + "/sub/d.log";
     check_failed(daemon, run(words), 1,
-                 {"'" + words[5] + "'", "somebody else's symbolic link leads there"});
+                 {"'" + words[5] + "'", "a symbolic link of another user leads there"});
     CHECK(Scratch::names(roots).empty());
     // Root's own symlink, as /var/run is one, is no reason to distrust.
     REQUIRE(symlink("roots", (daemon.dir / "link").c_str()) == 0);
@@ -179,7 +179,7 @@ TEST_CASE("L1 with a drop, where others may write the log's directory, the targe
     // Behind one in which anybody can replace the next directory there is nothing to trust.
     words[5] = daemon.dir / "open/sub/d.log";
     check_failed(daemon, run(words), 1,
-                 {"'" + words[5] + "'", "anybody may write to a directory on the way"});
+                 {"'" + words[5] + "'", "other users may write to a directory of this path"});
     CHECK(Scratch::names(daemon.dir / "open/sub").empty());
 }
 

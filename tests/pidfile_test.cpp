@@ -167,7 +167,7 @@ TEST_CASE("P2 locked by one who wrote another's number: nobody is named as the d
     const Descriptor reader = open_file(daemon.pidfile, O_RDONLY);
     REQUIRE(lock(reader));
     const Outcome launcher = daemon.start();
-    check_refused(launcher, {"no daemon has entered itself"});
+    check_refused(launcher, {"its holder does not prove that it is the daemon"});
     CHECK_FALSE(contains(launcher.err, "already running as process"));
 }
 
@@ -220,7 +220,7 @@ TEST_CASE("P3 P6 in place only a file of ours, regular, with one link, not writa
         refuse(InPlace("4711\n", mode), "group or others may write it");
     const InPlace second("4711\n");
     REQUIRE(link(second.pidfile.c_str(), (second.dir / "second").c_str()) == 0);
-    refuse(second, "it has a second link");
+    refuse(second, "it has a hard link");
     if (!is_root()) return;
     const InPlace foreign("4711\n");
     REQUIRE(chown(foreign.pidfile.c_str(), 1, 1) == 0);
@@ -770,7 +770,7 @@ TEST_CASE("P9 a default directory that is not the user's own is refused") {
     CHECK(contains(run(launch).out, "error=none"));
     launch.argv = {program("victim"), "pidfile=" + foreign + "/daemonize-test/daemonize-test.pid",
                    "open", "wait"};
-    check_refused(run(launch), {"anybody may write to a directory on the way"}, "victim");
+    check_refused(run(launch), {"other users may write to a directory of this path"}, "victim");
     CHECK(Scratch::names(foreign + "/daemonize-test").empty());
 }
 

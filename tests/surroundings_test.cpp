@@ -288,7 +288,7 @@ TEST_CASE("S12 explain() tells evidence, ids, paths and the fallbacks in use") {
     CHECK(contains(after, daemon.log));
     CHECK(contains(after, "started: detached, for "));
     CHECK(contains(after, "working directory: '/'"));
-    CHECK(contains(after, "intermediate process: "));
+    CHECK(contains(after, "leader: "));
     check_ends(daemon, 128 + SIGTERM);
     if (!has_program("deny")) return;
     check_started(daemon, run(denied({"close_range:ENOSYS"},
