@@ -60,6 +60,10 @@ const Accepted accepted[] = {
      "between making the PID file and the first fork nobody is there who could remove it; empty "
      "and "
      "unlocked it blocks nobody, and status says not running"},
+    {"*", "E*", "unlink*", "leftover", "empty, for it could not be unlinked",
+     "where the directory does not let the file be removed, it is emptied: that says not running"},
+    {"stop*", "ENOENT", "*", "stale file", "told that there is none",
+     "the system says that there is no such PID file: there is nothing to remove"},
     {"*", "ENOENT", "*", "lie", "told that there is none",
      "the system says that there is no such PID file: that is what can be known"},
     {"*", "EPERM", "prlimit64", "degraded", "of a limit",
