@@ -60,6 +60,10 @@ const Accepted accepted[] = {
      "between making the PID file and the first fork nobody is there who could remove it; empty "
      "and "
      "unlocked it blocks nobody, and status says not running"},
+    {"*", "E*", "unlink*", "leftover", "empty, for it could not be unlinked",
+     "where the directory does not let the file be removed, it is emptied: that says not running"},
+    {"stop*", "ENOENT", "*", "stale file", "told that there is none",
+     "the system says that there is no such PID file: there is nothing to remove"},
     {"*", "ENOENT", "*", "lie", "told that there is none",
      "the system says that there is no such PID file: that is what can be known"},
     {"*", "EPERM", "prlimit64", "degraded", "of a limit",
@@ -205,10 +209,12 @@ struct Running {
 };
 
 const Millis patience{90000};  // of a case with all that follows it
-// How often a process looks until another has done something is a matter of time: where the k-th
-// call is another one this time, the same call is looked for beside it.
-const int shifts[] = {0, 0, 1, -1, 2, -2, 3, -3, 0};
-const int most_tries = sizeof shifts / sizeof *shifts;
+// How often a process looks until another has done something is a matter of time. Where the k-th
+// call is another one this time, the place is sought as "the m-th call of this number" instead, then
+// one or two later or earlier.
+const int exact_tries = 2;
+const int shifts[] = {0, 0, 1, -1, 2, -2, 0, 0};
+const int most_tries = exact_tries + sizeof shifts / sizeof *shifts;
 
 class Engine {
 public:
@@ -222,6 +228,7 @@ private:
     bool choose();
     void run_all();
     void begin(Running& running);
+    int one_of_same(const Case& what) const;
     bool is_over(Running& running);
     static Result result_of(const Running& running);
     void finish(std::size_t number, const Result& result);
@@ -298,7 +305,8 @@ bool Engine::choose() {
 
 void Engine::begin(Running& running) {
     Case what = running.what;
-    what.fault.call += shifts[running.tries];
+    if (running.tries >= exact_tries)
+        what.fault.same = std::max(1, one_of_same(what) + shifts[running.tries - exact_tries]);
     const std::string place = directory_ + "/" + what.name + "-" + std::to_string(running.tries);
     int ends[2];
     if (mkdir(place.c_str(), 0755) != 0 || pipe2(ends, O_CLOEXEC) != 0)
@@ -329,6 +337,16 @@ void Engine::begin(Running& running) {
     running.pipe = ends[0];
     running.began = Clock::now();
     running.bytes.clear();
+}
+
+// The call is the process's m-th of its number in the clean run.
+int Engine::one_of_same(const Case& what) const {
+    int same = 0;
+    for (const Seen& seen : clean_[what.scenario]->seen)
+        if (seen.process == what.fault.process && seen.index <= what.fault.call &&
+            seen.call.number == what.call.number)
+            ++same;
+    return same;
 }
 
 // Reads what is there; true when it has ended, or had its time.

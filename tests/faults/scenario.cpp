@@ -254,9 +254,7 @@ bool Case::killed(int process) const {
 }
 
 const Seen* Case::hit_call() const {
-    for (const Seen& seen : tracer_.seen)
-        if (seen.process == fault_.process && seen.index == fault_.call) return &seen;
-    return nullptr;
+    return tracer_.place == 0 ? nullptr : &tracer_.seen[tracer_.place - 1];
 }
 
 // Was it the writing of what is told to the user that the fault has hit?
@@ -463,10 +461,13 @@ void Case::judge_start(const Ran& ran, const End& end) {
     }
     if (end.old != 0 || killed_old() || !end.file) return;
     if (end.content == stale_ && !stale_.empty()) return;  // as it was before
-    say("leftover", "the PID file, with '" + end.content + "'",
-        killed_program(ran) && end.content.empty() && !tracer_.has_forked()
-            ? "empty, killed before it forked"
-            : "");
+    const bool unforked = killed_program(ran) && !tracer_.has_forked();
+    const bool unlinking = result_.where == "unlinkat" || result_.where == "unlink";
+    const char* mark = "";
+    if (end.content.empty() && unforked) mark = "empty, killed before it forked";
+    if (end.content.empty() && unlinking && fault_.kind == Kind::error)
+        mark = "empty, for it could not be unlinked";
+    say("leftover", "the PID file, with '" + end.content + "'", mark);
 }
 
 void Case::judge_stop(const Ran& ran, const End& end) {
@@ -474,7 +475,7 @@ void Case::judge_stop(const Ran& ran, const End& end) {
     if (ran.status == 0) {
         if (end.old != 0) say("lie", "exit 0, and the daemon runs", told_missing());
         if (end.old == 0 && !end.content.empty())
-            say("stale file", "exit 0, and the file holds '" + end.content + "'");
+            say("stale file", "exit 0, and the file holds '" + end.content + "'", told_missing());
     } else if (end.old == 0 && scenario_.before == Before::running) {
         say("lie", "exit " + number(ran.status) + " though the daemon has ended: " + ran.err);
     }

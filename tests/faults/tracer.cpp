@@ -30,7 +30,7 @@ const long options = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEF
                      PTRACE_O_TRACEEXIT;
 const int call_stop = SIGTRAP | 0x80;
 const Millis delay{20}, silence{20};
-const int stray = 9;  // a descriptor that the program inherits
+const int strays[] = {9, 77};  // descriptors that the program inherits
 
 // ptrace() takes what it needs as a pointer or as a number of a pointer's size.
 void* number(std::uint64_t value) { return reinterpret_cast<void*>(value); }
@@ -151,10 +151,10 @@ void prepare_child(const std::string& out, const std::string& err, pid_t group) 
     open_as("/dev/null", O_RDONLY, 0);
     open_as(out, O_WRONLY | O_CREAT | O_APPEND, 1);
     open_as(err, O_WRONLY | O_CREAT | O_APPEND, 2);
-    // What the engine itself was given is no business of the program's, one descriptor apart: as
+    // What the engine itself was given is no business of the program's, two descriptors apart: as
     // from a careless shell, for the daemon to close.
     for (int file = 3; file < 256; ++file) fcntl(file, F_SETFD, FD_CLOEXEC);
-    open_as("/dev/null", O_RDONLY, stray);
+    for (const int stray : strays) open_as("/dev/null", O_RDONLY, stray);
 }
 
 }  // namespace
@@ -231,7 +231,11 @@ pid_t Tracer::launch(const std::vector<std::string>& argv, const std::string& ou
 // ---- Counting -----------------------------------------------------------------------------------
 
 void Tracer::arm(const Fault& fault, long expected) {
-    for (auto& entry : processes_) entry.second.number = 0, entry.second.calls = 0;
+    for (auto& entry : processes_) {
+        entry.second.number = 0;
+        entry.second.calls = 0;
+        entry.second.same.clear();
+    }
     seen.clear();
     for (auto& entry : processes_) entry.second.seen = 0;
     armed_ = true;
@@ -239,6 +243,7 @@ void Tracer::arm(const Fault& fault, long expected) {
     fault_ = fault;
     expected_ = expected;
     hit = false;
+    place = 0;
 }
 
 void Tracer::disarm() { armed_ = false; }
@@ -444,6 +449,7 @@ void Tracer::handle_call(Process& process) {
         if (armed_ && process.number >= 0) {
             call.process = process.number;
             call.index = ++process.calls;
+            ++process.same[call.call.number];
             seen.push_back(call);
             process.seen = seen.size();
         }
@@ -453,9 +459,9 @@ void Tracer::handle_call(Process& process) {
             cancel_call(process.pid);
             process.override_result = true;
             process.result = -EPERM;
-        } else if (process.seen != 0 && process.number == fault_.process &&
-                   process.calls == fault_.call && !inject(process)) {
-            return;
+        } else if (process.seen != 0 && is_place(process, call.call.number)) {
+            place = process.seen;
+            if (!inject(process)) return;
         }
     } else if (info.op == PTRACE_SYSCALL_INFO_EXIT) {
         process.in_call = false;
@@ -471,6 +477,12 @@ void Tracer::handle_call(Process& process) {
         }
     }
     resume(process);
+}
+
+bool Tracer::is_place(const Process& process, long number) const {
+    if (process.number != fault_.process) return false;
+    if (fault_.same == 0) return process.calls == fault_.call;
+    return number == expected_ && process.same.at(number) == fault_.same;
 }
 
 // False: the process is not to be resumed now.

@@ -30,6 +30,7 @@ enum class Kind { none, error, kill, delay };
 struct Fault {
     int process = -1;  // 0: the daemon that ran before; 1: the program; 2...: in order of creation
     int call = 0;      // 1: the first
+    int same = 0;      // if set, it counts instead: 1 is the process's first call of that number
     Kind kind = Kind::none;
     int error = 0;
 };
@@ -47,7 +48,8 @@ struct Process {
     pid_t pid = 0;
     int number = -1;  // -1: of a part of the scenario that does not count
     int calls = 0;
-    bool in_loader = false;  // until the entry point
+    std::map<long, int> same;  // how many of each number
+    bool in_loader = false;    // until the entry point
     std::uint64_t entry = 0;
     long original = 0;  // what stood where the breakpoint is
     bool in_call = false;
@@ -82,7 +84,8 @@ public:
     void kill_all();
 
     std::vector<Seen> seen;
-    bool hit = false;  // the fault was injected; not where the k-th call was another one
+    std::size_t place = 0;  // 1 + index in `seen` of the call at the fault's place; 0: none
+    bool hit = false;       // the fault was injected; not where the k-th call was another one
     std::function<void()> on_hit;        // called just before
     std::vector<std::string> strangers;  // signals to nobody of ours; they were not sent
     std::vector<std::string> crashes;    // who ended by SIGSEGV, SIGABRT and their like
@@ -94,6 +97,7 @@ private:
     void handle_call(Process& process);
     void enter(Process& process);
     void leave(Process& process, long result);
+    bool is_place(const Process& process, long number) const;
     bool inject(Process& process);
     bool is_stranger(const Process& process, const Call& call, std::string& text) const;
     void break_at_entry(Process& process);
