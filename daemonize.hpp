@@ -2675,7 +2675,11 @@ DAEMONIZE_LOCAL void view_lock(int fd, PidFileView& view) noexcept {
     // Asked first: a lock of ours, however short, would make a start fail that comes meanwhile.
     view.owner = record_owner(fd, F_RDLCK, 0);
     view.locked = view.owner != 0;
-    if (view.locked) view.ready = record_owner(fd, F_RDLCK, 1) == view.owner;
+    if (view.locked) {
+        errno = 0;
+        view.ready = record_owner(fd, F_RDLCK, 1) == view.owner;
+        if (errno != 0) view.tells_ready = false;  // a question that failed says nothing
+    }
     if (view.owner == no_such_lock) {  // a file system without record locks of its own
         view.owner = 0;
         view.proves = view.tells_ready = false;
