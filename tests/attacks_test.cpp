@@ -888,7 +888,9 @@ TEST_CASE("Attack: allow_threads: text in a buffer of stdout appears once, by st
     REQUIRE(none_left());
     CHECK(said.status == 0);
     CHECK(count(said.out, "in a buffer") == 1);
-    CHECK(slurp(dir / "log") == "");
+    // A sanitizer says there that it could not stop the other thread.
+    CHECK_FALSE(contains(slurp(dir / "log"), "in a buffer"));
+    if (!sanitized()) CHECK(slurp(dir / "log") == "");
 }
 
 TEST_CASE("Attack: an epoll set with the number of an eventfd that was inherited stays open") {
