@@ -1263,12 +1263,15 @@ public:
     char* edit() noexcept { return text_; }  // what set() has made
     bool is_empty() const noexcept { return !*text_; }
     DAEMONIZE_SMALL void set(const char* a, const char* b = "", const char* c = "") noexcept {
-        const std::size_t first = std::strlen(a), second = std::strlen(b), third = std::strlen(c);
-        char* const text = static_cast<char*>(std::malloc(first + second + third + 1));
+        const char* const parts[] = {a, b, c};
+        std::size_t size = 1;
+        for (const char* part : parts) size += std::strlen(part);
+        char* const text = static_cast<char*>(std::malloc(size));
         if (!text) std::abort();  // memory that runs out ends the program
-        std::memcpy(text, a, first);
-        std::memcpy(text + first, b, second);
-        std::memcpy(text + first + second, c, third + 1);
+        char* end = text;
+        for (const char* part : parts)
+            while (*part) *end++ = *part++;
+        *end = '\0';
         if (text_ != nothing()) std::free(text_);
         text_ = text;
     }
@@ -1352,9 +1355,9 @@ enum class Sent { sent, gone, denied, lost, failed };
 // What a signal does that nobody waits for.
 enum class Route { count, ignore, nothing, standard, terminate };
 
-const Duration patience(1000);         // for a lock that nobody proves: a query's, or a start's
-const Duration after_kill(5000);       // for the end of a process that was killed
-const Duration signal_patience(5000);  // for a signal that others overtake
+constexpr Duration patience(1000);         // for a lock that nobody proves: a query's, or a start's
+constexpr Duration after_kill(5000);       // for the end of a process that was killed
+constexpr Duration signal_patience(5000);  // for a signal that others overtake
 
 struct PidLock;  // a PID file that this process has locked: the system room has it
 
@@ -3641,9 +3644,15 @@ DAEMONIZE_LOCAL bool is_wake_end(int fd) noexcept {
 }
 
 // A new pipe for this process, rung if something was counted already.
+#if DAEMONIZE_LINUX
+DAEMONIZE_LOCAL bool make_pipe(int* ends) noexcept { return ::pipe2(ends, O_CLOEXEC) == 0; }
+#else
+DAEMONIZE_LOCAL bool make_pipe(int* ends) noexcept { return ::pipe(ends) == 0; }
+#endif
+
 DAEMONIZE_LOCAL bool make_wake(Fault& fault) noexcept {
     int ends[2] = {-1, -1};
-    if (::pipe(ends) != 0) return refused(fault, "cannot make a pipe for signals");
+    if (!make_pipe(ends)) return refused(fault, "cannot make a pipe for signals");
     Handle readable = lifted(ends[0]), writable = lifted(ends[1]);
     for (const Handle* end : {&readable, &writable})
         if (!*end || ::fcntl(end->fd(), F_SETFD, FD_CLOEXEC) != 0 ||
@@ -8100,7 +8109,7 @@ DAEMONIZE_SMALL std::intptr_t SignalHandler::native_handle() const noexcept {
 DAEMONIZE_SMALL DaemonContext::DaemonContext() : session_(new detail::Session) {}
 
 DAEMONIZE_SMALL DaemonContext::DaemonContext(DaemonContext&& other) noexcept
-    : DaemonOptions(std::move(other)), session_(other.session_) {
+    : DaemonOptions(static_cast<DaemonOptions&&>(other)), session_(other.session_) {
     if (session_->context) session_->context = this;
     other.session_ = new detail::Session;
 }
@@ -8359,6 +8368,7 @@ DAEMONIZE_SMALL int control(int argc, const char* const* argv, DaemonContext& co
 std::vector<std::string> utf8_arguments(int argc, const char* const* argv) {
     std::vector<std::string> words;
     detail::Str room;
+    words.reserve(static_cast<std::size_t>(argc));
     for (int i = 0; i < argc; ++i) words.push_back(detail::word_at(argv, i, room));
     return words;
 }

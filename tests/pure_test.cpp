@@ -8,8 +8,6 @@
 #include <cstdlib>
 #include <random>
 
-#include "support/unquote.hpp"
-
 namespace detail = daemonize::detail;
 using daemonize::Detach;
 using daemonize::Duration;

@@ -3,17 +3,21 @@
 #define DAEMONIZE_IMPLEMENTATION
 #include "daemonize.hpp"
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <string>
-
-#include "tests/support/unquote.hpp"
 
 namespace {
 
-namespace os = daemonize::detail::os;
-namespace pure = daemonize::detail::pure;
+namespace detail = daemonize::detail;
+using detail::Text;
+using detail::Verdict;
 
 void require(bool holds, const char* what) {
     if (holds) return;
@@ -21,70 +25,90 @@ void require(bool holds, const char* what) {
     __builtin_trap();
 }
 
-// P5, G7: no text of a PID file is taken for a process that may never be signalled, and what is
-// said of it is one line.
+bool is_one_line(const char* text) {
+    for (; *text; ++text)
+        if (static_cast<unsigned char>(*text) < 0x20 || *text == 0x7f) return false;
+    return true;
+}
+
+// P5, G7: no text of a PID file is taken for a process that nobody proves, and what is said of it
+// is one line.
 void fuzz_pid_file(const std::string& text) {
-    os::Found found;
-    found.exists = true;
-    found.text = text;
-    for (const long owner : {0L, -1L, 4711L}) {
+    detail::PidFileView view;
+    view.exists = true;
+    detail::read_content(view, text.data(), text.size());
+    require(view.number >= 0 && view.number <= INT_MAX, "a PID out of range");
+    for (const long owner : {0L, -1L, 1L, 4711L}) {
         for (const bool locked : {false, true}) {
-            found.locked = locked;
-            found.proves = true;
-            found.owner = locked ? owner : 0;
-            long pid = 0;
-            std::string why;
-            const pure::Verdict verdict = pure::judge(found, pid, why);
-            require(pid >= 0 && pid <= INT_MAX, "a PID out of range");
-            require(verdict != pure::Verdict::proven || (locked && pid == owner && pid > 1),
+            view.locked = locked;
+            view.proves = true;
+            view.owner = locked ? owner : 0;
+            const Verdict verdict = detail::judge(view);
+            require(!detail::is_daemon(verdict) || (locked && view.number == owner && owner > 0),
                     "proven, but not by its owner");
-            require(verdict != pure::Verdict::dead || (!locked && pid > 1), "dead, but no PID");
-            const std::string said = pure::unproven_text(verdict, found, pid, why);
-            require(said.find('\n') == std::string::npos && said.find('\0') == std::string::npos,
+            require(verdict != Verdict::dead || (!locked && !text.empty()), "dead, but empty");
+            Text said, content;
+            detail::describe_unproven(view, said);
+            detail::describe_content(view, content);
+            require(is_one_line(said.c_str()) && is_one_line(content.c_str()),
                     "more than one line");
         }
     }
 }
 
-// The readiness channel: whatever comes, whole reports or none, and never more than came.
-void fuzz_channel(std::string bytes) {
-    os::Report report;
-    for (std::size_t before = bytes.size(); pure::unpack(bytes, report); before = bytes.size()) {
-        require(bytes.size() < before, "a report of no bytes");
-        std::string again = pure::pack(report);
-        os::Report same;
-        require(pure::unpack(again, same) && same.text == report.text && again.empty(),
-                "a report that does not survive the wire");
+// The readiness channel: whatever comes, a whole and plausible report or none. In two pieces, as a
+// socket may bring it.
+void fuzz_channel(const std::string& bytes) {
+    int ends[2];
+    if (bytes.size() > 60000 || ::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return;
+    detail::incoming = detail::Incoming();
+    const std::size_t half = bytes.size() / 2;
+    require(::send(ends[0], bytes.data(), half, 0) == static_cast<ssize_t>(half), "no room");
+    detail::read_report(ends[1]);
+    const std::size_t rest = bytes.size() - half;
+    require(::send(ends[0], bytes.data() + half, rest, 0) == static_cast<ssize_t>(rest), "no room");
+    ::close(ends[0]);
+    const detail::Incoming::State state = detail::read_report(ends[1]);
+    const detail::Incoming& in = detail::incoming;
+    require(state != detail::Incoming::waiting, "it waits for more than there is");
+    if (state == detail::Incoming::complete) {
+        require(detail::is_plausible(in.report), "a report that cannot be meant");
+        require(sizeof in.report + in.report.size <= bytes.size(), "more than came");
+        require(in.report.size == 0 ||
+                    std::memcmp(in.text, bytes.data() + sizeof in.report, in.report.size) == 0,
+                "another text than came");
     }
-}
-
-// W2: what is no switch is none; what is one reads back as it was written.
-void fuzz_switch(const std::string& text) {
-    std::uint64_t handle = 0, nonce = 0;
-    if (!pure::parse_switch(text, handle, nonce)) return;
-    std::uint64_t handle_again = 1, nonce_again = 1;
-    require(pure::parse_switch(pure::switch_text(handle, nonce), handle_again, nonce_again) &&
-                handle == handle_again && nonce == nonce_again,
-            "a switch that does not read back");
-}
-
-// W1: as the C runtime takes a command line apart, each argument comes back.
-void fuzz_argument(const std::string& argument) {
-    std::string back;
-    require(unquote(pure::quote_argument(argument), back) && back == argument, "another argument");
+    std::free(in.text);
+    detail::incoming = detail::Incoming();
+    ::close(ends[1]);
 }
 
 // V1, L4: the manager's numbers, and paths in and out of a jail.
 void fuzz_environment(const std::string& text) {
     const std::size_t half = text.size() / 2;
     const std::string left = text.substr(0, half), right = text.substr(half);
-    require(pure::watchdog_interval(left, right, 4711) >= daemonize::Duration(1), "no interval");
-    const std::string inside = pure::inside("/" + left, "/" + right);
-    require(inside.empty() || inside[0] == '/', "a relative path in the jail");
-    for (const pure::Piece& piece : {pure::quote(text), pure::path(text)}) {
-        const std::string shown = pure::join({piece});
-        require(shown.find('\n') == std::string::npos, "a path of two lines");
+    require(detail::watchdog_half(left.c_str(), right.c_str(), 4711) >= daemonize::Duration(1),
+            "no interval");
+    const std::string path = "/" + left, jail = "/" + right;
+    const char* const inside = detail::inside(path.c_str(), jail.c_str());
+    require(inside == nullptr || inside[0] == '/', "a relative path in the jail");
+    const long long number = detail::parse_number(left.c_str(), 65536);
+    require(number >= -1 && number <= 65536, "a number that is too large");
+}
+
+// S1, E1: a message is one line, whatever its parts are, and its cause is kept.
+void fuzz_message(const std::string& text) {
+    for (const char* form : {"cannot lock %p: the cause", "cannot find user %q: the cause"}) {
+        Text out;
+        detail::format(out, form, text);
+        const std::size_t size = out.size(), cause = std::strlen(": the cause");
+        require(size > cause && std::strcmp(out.c_str() + size - cause, ": the cause") == 0,
+                "the cause is lost");
+        require(is_one_line(out.c_str()), "a message of two lines");
     }
+    detail::Str shown;
+    detail::set_shown(shown, text.c_str(), std::strlen(text.c_str()));
+    require(is_one_line(shown.c_str()), "a text of the program's of two lines");
 }
 
 }  // namespace
@@ -93,7 +117,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size == 0) return 0;
     const std::string text(reinterpret_cast<const char*>(data + 1), size - 1);
-    switch (data[0] % 5) {
+    switch (data[0] % 4) {
         case 0:
             fuzz_pid_file(text);
             break;
@@ -101,13 +125,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             fuzz_channel(text);
             break;
         case 2:
-            fuzz_switch(text);
-            break;
-        case 3:
-            fuzz_argument(text);
+            fuzz_environment(text);
             break;
         default:
-            fuzz_environment(text);
+            fuzz_message(text);
     }
     return 0;
 }
