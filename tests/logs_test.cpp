@@ -91,7 +91,8 @@ TEST_CASE("L1 root follows root's own symlink, also as the last name: a log on a
     REQUIRE(link(there.c_str(), (daemon.dir / "disk/again").c_str()) == 0);
     REQUIRE(unlink(daemon.log.c_str()) == 0);
     REQUIRE(symlink(there.c_str(), daemon.log.c_str()) == 0);
-    check_failed(daemon, daemon.start({"open", "wait"}), 1, {"'" + daemon.log + "'", "without hard links"});
+    check_failed(daemon, daemon.start({"open", "wait"}), 1,
+                 {"'" + daemon.log + "'", "without hard links"});
     CHECK(slurp(there) == "old\nnew\n");
 }
 
