@@ -54,6 +54,8 @@ under_wine() { # SECONDS LOG PROGRAM...
 
 if [ ! -e "$WINEPREFIX/system.reg" ]; then
     timeout 120 wine wineboot -i </dev/null >"$work/boot" 2>&1 9>&- || echo 'wineboot failed'
+    # Its set-up goes on when it has returned: a service that is made meanwhile is forgotten.
+    timeout 60 wineserver -w || echo 'the set-up of the prefix has not ended in 60 s'
 fi
 
 doctest() { # NAME SECONDS PROGRAM [OPTIONS]
