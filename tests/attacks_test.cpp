@@ -910,7 +910,9 @@ TEST_CASE("Attack: a thread that asks while another one takes the file costs nob
     const Scratch dir;
     Launch launch = hostile({"asks-while-it-takes", "pidfile=" + (dir / "t.pid"), "ms=8000"});
     launch.limit = Millis(60000);
-    CHECK(contains(run(launch).out, "lost=0."));
+    const Outcome said = run(launch);
+    INFO(said.text());
+    CHECK(contains(said.out, "lost=0."));
 }
 
 TEST_CASE("Attack: more PID files than can be held: the refused ones are not there") {

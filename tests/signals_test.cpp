@@ -540,7 +540,7 @@ TEST_CASE("G7 a number without a lock is nobody: the stranger is not signalled")
         const Outcome stop = run(Launch({program("subject"), "stop", "--pidfile", file}));
         CHECK(stop.status == 0);
         // What a dead daemon left goes (C2), be it emptied; anything else is for people to look at.
-        const long number = std::strtol(text.c_str(), nullptr, 10);
+        const long long number = std::strtoll(text.c_str(), nullptr, 10);
         const bool is_daemons = text.empty() || (number > 0 && number <= INT_MAX);
         CHECK(exists(file) == !is_daemons);
     }
