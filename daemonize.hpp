@@ -8401,8 +8401,8 @@ Duration watchdog_interval() noexcept { return detail::manager_watchdog(); }
 //         is the way to a log and to chroot_directory.
 //         New: close_fds, make_directory, check, help, stop_signal, kill_after_stop_timeout,
 //         running_is_success, must_leave_job, Error::exit_code, PidFile::native_handle(),
-//         DaemonContext::pidfile_handle(), utf8_arguments(); the verbs try-restart and force-reload,
-//         `status --json`, "starting"; on Windows `run` as a service.
+//         DaemonContext::pidfile_handle(), utf8_arguments(); the verbs try-restart and
+//         force-reload, `status --json`, "starting"; on Windows `run` as a service.
 //         Changed: only descriptors that the program inherited are closed (close_fds = all: as
 //         before). Signals that main() ignored or blocked stay so. prevent_core leaves the process
 //         dumpable. `status` of an unlocked file that is not empty is 1. stop() may stop an
