@@ -2295,7 +2295,7 @@ DAEMONIZE_LOCAL bool open_way(const char* step, const char* path, bool follow, W
 // the file that this process has locked, for closing it would drop the record lock. The fork
 // handler and `terminate`, which may interrupt anything, find what is held in here without a lock
 // of their own: a slot is taken by one exchange, and a fork between any two instructions sees it
-// taken or free.
+// taken or free. Threads keep out of each other's way by `Alone`.
 
 struct HeldLock {
     std::atomic<int> file;       // descriptor + 1; 0: free
@@ -2318,6 +2318,25 @@ struct PidLock {
 };
 
 static std::atomic<int> open_channel(0);  // descriptor + 1 of the daemon's, until ready()
+static std::atomic<bool> someone_looks(false);
+
+// One thread at a time, from its question whether this process holds a PID file until it has closed
+// what it opened of it, or has put it into a slot. Else a thread asks, another one takes the file,
+// and the close of the first drops the record lock of the second. Nothing in between waits; on a
+// file system that hangs, the others go on after a second, and the next wait for signals takes the
+// record lock again.
+class Alone {
+public:
+    DAEMONIZE_SMALL Alone() noexcept;
+    ~Alone() {
+        if (has_) someone_looks.store(false);
+    }
+    Alone(const Alone&) = delete;
+    Alone& operator=(const Alone&) = delete;
+
+private:
+    bool has_ = false;
+};
 
 // Never LOCK_UN: a duplicate of the descriptor may be another process's lock.
 DAEMONIZE_LOCAL void free_slot(HeldLock& held) noexcept {
@@ -2327,10 +2346,21 @@ DAEMONIZE_LOCAL void free_slot(HeldLock& held) noexcept {
 
 extern "C" {
 DAEMONIZE_LOCAL void daemonize_in_child() {
+    someone_looks.store(false);  // a thread that is not in here
     if (own_fork) return;
     for (HeldLock& held : held_locks) free_slot(held);
     const Handle closes(open_channel.exchange(0) - 1);
 }
+}
+
+DAEMONIZE_SMALL Alone::Alone() noexcept {
+    static const int registered = ::pthread_atfork(nullptr, nullptr, daemonize_in_child);
+    static_cast<void>(registered);
+    for (int ms = 0; ms < 1000 && !has_; ++ms) {
+        bool nobody = false;
+        has_ = someone_looks.compare_exchange_strong(nobody, true);
+        if (!has_) ::poll(nullptr, 0, 1);
+    }
 }
 
 DAEMONIZE_LOCAL int lock_file(const PidLock& lock) noexcept {
@@ -2387,21 +2417,6 @@ DAEMONIZE_LOCAL long record_owner(int fd, short type, int) noexcept {
     return tells && lock.l_type != F_UNLCK ? no_such_lock : 0;
 }
 #endif
-
-// The close of a PID file drops what this process has locked of it: another thread may have taken
-// it since the open. What is declared before the Handle sees to it after the close.
-struct ProofKeeper {
-    ProofKeeper() noexcept {}
-    DAEMONIZE_SMALL ~ProofKeeper() {
-        const int saved = errno;
-        for (HeldLock& held : held_locks)
-            if (held.owner.load() == self())
-                set_record_lock(held.file.load() - 1, held.bytes.load());
-        errno = saved;
-    }
-    ProofKeeper(const ProofKeeper&) = delete;
-    ProofKeeper& operator=(const ProofKeeper&) = delete;
-};
 
 // A lock without waiting; got or held, or failed with errno.
 DAEMONIZE_LOCAL Attempt lock_now(int fd, int kind) noexcept {
@@ -2565,8 +2580,6 @@ DAEMONIZE_LOCAL Attempt keep_file(PidLock& lock, Handle file, const struct stat&
 // Takes the lock on `lock.path`, without waiting. Got: the file is new and empty, and this process
 // may write to it. Refused: nothing was made, changed or removed.
 DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
-    static const int registered = ::pthread_atfork(nullptr, nullptr, daemonize_in_child);
-    static_cast<void>(registered);
     const char* const path = lock.path.c_str();
     const char* const slash = std::strrchr(path, '/');
     Way way;
@@ -2583,6 +2596,7 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     lock.directory = std::move(way.directory);
     lock.leaf = slash[1] ? slash + 1 : ".";
     for (int round = 0; round < 100; ++round) {
+        const Alone alone;
         Handle file;
         struct stat st;
         const Attempt attempt = take_once(lock, file, st, fault);
@@ -2658,6 +2672,7 @@ DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
 }
 
 DAEMONIZE_LOCAL void drop_lock(PidLock& lock) noexcept {
+    const Alone alone;  // a thread that asks may be about to read from it
     if (lock_file(lock) >= 0) free_slot(held_locks[lock.slot]);
     lock.slot = -1;
     lock.directory.close();
@@ -2701,6 +2716,7 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     struct stat st;
     if (!open_way("cannot read", path, false, way, fault)) return fault.code == -ENOENT;
     const int directory = way.directory.fd();
+    const Alone alone;
     if (::fstatat(directory, way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT || refused(fault, "cannot read %p", path);
     if (!S_ISREG(st.st_mode)) return refused_way(fault, "cannot read", path, distrust(st));
@@ -2712,7 +2728,6 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
         view.ready = held->bytes.load() == 2;
         return true;
     }
-    const ProofKeeper keeper;
     const Handle file = open_existing(way.directory, way.leaf, false);
     struct stat opened;
     if (!file || ::fstat(file.fd(), &opened) != 0) {
@@ -2734,7 +2749,10 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
 DAEMONIZE_LOCAL bool remove_seen(const PidLock& lock, const PidFileView& seen, long pid) noexcept {
     struct stat st;
     PidFileView now;
-    const ProofKeeper keeper;
+    const Alone alone;
+    if (::fstatat(lock.directory.fd(), lock.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT;
+    if (held_as(st)) return true;  // taken by a thread of ours by now
     const Handle file = open_existing(lock.directory, lock.leaf, true);
     if (!file) return errno == ENOENT;
     const Attempt attempt = lock_now(file.fd(), LOCK_EX);
