@@ -902,10 +902,6 @@ TEST_CASE("Attack: an epoll set with the number of an eventfd that was inherited
 }
 
 TEST_CASE("Attack: a thread that asks while another one takes the file costs nobody the proof") {
-    // A query asks fstat() of a number that another thread may be closing: which file it was is
-    // what it asks. ThreadSanitizer calls that a race.
-    SKIP_UNLESS(!thread_sanitized(),
-                "a descriptor may be closed while it is asked for, on purpose");
     SKIP_UNLESS(!generic(), "there is no record lock");
     const Scratch dir;
     Launch launch = hostile({"asks-while-it-takes", "pidfile=" + (dir / "t.pid"), "ms=8000"});
