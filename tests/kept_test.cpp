@@ -1,13 +1,13 @@
 // What the field does to a daemon, judged from outside: homes that others may write, directories that
 // are not there, cores, logs that are rotated after a drop or are large, threads that were just
 // joined or are the emulator's, and what the program had opened, ignored or blocked before the start.
+#include "support/local.hpp"
 #include "support/machine.hpp"
 
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -449,14 +449,7 @@ TEST_CASE("S17 an epoll set still watches what it watched") {
 TEST_CASE("S17 a connection to syslog stays one: no line of it goes to a client") {
     NEEDS_MOUNTS();
     const Settled program_;
-    const Descriptor logger(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    sockaddr_un address;
-    std::memset(&address, 0, sizeof address);
-    address.sun_family = AF_UNIX;
-    const std::string path = program_.dir / "log.socket";
-    REQUIRE(path.size() < sizeof address.sun_path);
-    std::memcpy(address.sun_path, path.data(), path.size());
-    REQUIRE(bind(logger.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    const Descriptor logger = local::bound(program_.dir / "log.socket");
     program_.dir.directory("dev");
     Launch launch = program_.launch(
         {"syslog", "open", "client", "use-syslog=a line for the log", "tell-client", "wait"});
