@@ -574,12 +574,13 @@ int asks_while_it_takes() {
             },
             nullptr);
     }
-    int lost = 0;
+    int taken = 0, lost = 0;
     const long end = now_ms() + number_option("ms");
     while (now_ms() < end) {
         daemonize::PidFile own(file);
         Error error;
         if (!own.acquire(daemonize::Duration(2000), error)) continue;
+        ++taken;
         const pid_t child = fork();  // nobody is in his own way
         if (child == 0) {
             struct flock asked;
@@ -594,7 +595,7 @@ int asks_while_it_takes() {
         waitpid(child, &status, 0);
         lost += status != 0;
     }
-    say("lost=" + std::to_string(lost) + ".");
+    say("taken=" + std::to_string(taken) + " lost=" + std::to_string(lost) + ".");
     _exit(0);
 }
 
@@ -660,6 +661,14 @@ void* work(void*) {  // without a cancellation point of its own
     return nullptr;
 }
 
+pthread_t at_work() {
+    pthread_t thread;
+    if (pthread_create(&thread, nullptr, work, nullptr) != 0) _exit(91);
+    while (thread_number == 0) sched_yield();
+    let_go = true;
+    return thread;
+}
+
 char state_of_thread(long number) {
     const std::string text = report::slurp("/proc/self/task/" + std::to_string(number) + "/stat");
     const std::size_t at = text.rfind(')');
@@ -672,10 +681,7 @@ int cancelled() {
     SignalHandler signals;
     signals.on(SIGUSR1, [](int) {});
     signals.start();
-    pthread_t thread;
-    pthread_create(&thread, nullptr, work, nullptr);
-    while (thread_number == 0) sched_yield();
-    let_go = true;
+    const pthread_t thread = at_work();
     pthread_cancel(thread);  // acts at the next cancellation point, and the handler has one
     pthread_kill(thread, SIGUSR1);
     void* result = nullptr;
@@ -695,10 +701,7 @@ int forked_in_a_handler() {
     SignalHandler signals;
     signals.on(SIGUSR1, [](int) {});
     signals.start();
-    pthread_t thread;
-    pthread_create(&thread, nullptr, work, nullptr);
-    while (thread_number == 0) sched_yield();
-    let_go = true;
+    const pthread_t thread = at_work();
     pthread_kill(thread, SIGUSR1);
     const long until = now_ms() + 3000;
     while (state_of_thread(thread_number) != 'S' && now_ms() < until) sched_yield();
@@ -844,7 +847,7 @@ int forks_in_its_handler() {
     }
     const itimerval never = {{0, 0}, {0, 0}};
     setitimer(ITIMER_REAL, &never, nullptr);
-    say(asked > 0 ? "asked" : "never asked");
+    say("asked=" + std::to_string(asked));
     return 0;
 }
 
