@@ -127,8 +127,6 @@ bool set_number(DaemonContext& context, const std::string& key, const std::strin
         context.replace_arguments = yes;
     else if (key == "ready-timeout")
         context.ready_timeout = limit(value);
-    else if (key == "stop-timeout")
-        context.stop_timeout = limit(value);
     else
         return false;
     return true;
@@ -339,12 +337,7 @@ int act_of_process(DaemonContext& context, const std::string& act, const std::st
         const pid_t child = static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
         if (child == 0) pause_for_ever();
         say("child=" + std::to_string(child));
-    } else if (act == "fork-session")
-        say("child=" + std::to_string(fork_and([] {
-                setsid();
-                pause_for_ever();
-            })));
-    else if (act == "fork-close")  // what a forked worker does to an object that is not its own
+    } else if (act == "fork-close")  // what a forked worker does to an object that is not its own
         say("child-code=" + std::to_string(wait_code(fork_and([&context] { context.close(); }))));
     else if (act == "fork-exit")
         say("child-code=" + std::to_string(wait_code(fork_and([] { std::exit(5); }))));
@@ -367,9 +360,7 @@ int act_of_process(DaemonContext& context, const std::string& act, const std::st
         start_thread(read_input);
     else if (act == "close-all")
         for (int fd = 3; fd < 1024; ++fd) close(fd);
-    else if (act == "chdir-now") {
-        if (chdir(value.c_str()) != 0) return 96;
-    } else if (act == "touch-pidfile")
+    else if (act == "touch-pidfile")
         close(open(context.pidfile.c_str(), O_RDONLY | O_CLOEXEC));
     else if (act == "open-file")
         say("opened=" + std::to_string(open(value.c_str(), O_RDONLY)));
