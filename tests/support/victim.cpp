@@ -36,6 +36,7 @@ using daemonize::Error;
 using report::number;
 using report::say;
 using report::split;
+using report::wait_code;
 using std::chrono::milliseconds;
 using Words = std::vector<std::string>;
 
@@ -246,13 +247,6 @@ pid_t fork_and(const std::function<void()>& act) {
         _exit(0);
     }
     return child;
-}
-
-int wait_code(pid_t child) {
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 void* idle(void*) { pause_for_ever(); }
