@@ -570,6 +570,33 @@ TEST_CASE("G1 G2 G3 handlers run inside the wait, in its thread, and do not end 
     CHECK(called == 11);
 }
 
+TEST_CASE("G2 any one thread may wait, also one that has not made the handler") {
+    const Addressee self;
+    SignalHandler signals;
+    std::thread::id ran_in;
+    signals.on(user_signal, [&](int) { ran_in = std::this_thread::get_id(); });
+    signals.start();
+    int told = user_signal;
+    std::thread::id waited_in;
+    const auto wait_elsewhere = [&](milliseconds limit) {
+        std::thread other([&] {
+            waited_in = std::this_thread::get_id();
+            told = signals.wait_for(limit);
+        });
+        other.join();
+    };
+    REQUIRE(self.send(user_signal, signals));
+    wait_elsewhere(milliseconds(100));
+    CHECK(told == daemonize::no_signal);
+    CHECK((ran_in == waited_in));
+    CHECK((ran_in != std::this_thread::get_id()));
+    REQUIRE(self.send(SIGTERM, signals));
+    wait_elsewhere(long_enough);
+    CHECK(told == SIGTERM);
+    REQUIRE(self.send(SIGTERM, signals));  // and then this one again
+    CHECK(signals.wait_for(long_enough) == SIGTERM);
+}
+
 TEST_CASE("G3 G4 the waits return a reported signal, and native_handle() tells of it") {
     const Addressee self;
     SignalHandler signals;

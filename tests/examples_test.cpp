@@ -1,12 +1,12 @@
 // The programs of examples/: each is run as its own first lines say.
 #include "support/expect.hpp"
+#include "support/local.hpp"
 #include "support/loopback.hpp"
 
 #include <fcntl.h>
 #include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -669,12 +669,7 @@ TEST_CASE("Examples: daemon -S -s -l -T: line by line to syslog") {
     NEEDS_MOUNTS();  // a /dev/log of the test's own
     const Daemon8 daemon;
     const std::string path = daemon.dir / "syslog";
-    const Descriptor server(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    sockaddr_un address;
-    std::memset(&address, 0, sizeof address);
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, path.data(), path.size());
-    REQUIRE(bind(server.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    const Descriptor server = local::bound(path);
     const Outcome said =
         run({{"unshare", "--mount", "sh", "-e", "-c",
               "mount -t tmpfs none /mnt; : >/mnt/null; mount --bind /dev/null /mnt/null\n"

@@ -2,12 +2,12 @@
 // is what holds of each: one line with step, object and cause, a status that is no success, no
 // daemon, no PID file that the start created, nothing truncated, and the caller as it was.
 #include "support/expect.hpp"
+#include "support/local.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -1310,13 +1310,7 @@ TEST_CASE("V1 a jail and a drop do not keep READY=1 and STOPPING=1 from a manage
     NEEDS_ROOT();
     const Victim daemon;
     const std::string name = daemon.dir / "notify";
-    const Descriptor manager(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address;
-    std::memset(&address, 0, sizeof address);
-    address.sun_family = AF_UNIX;
-    REQUIRE(name.size() < sizeof address.sun_path);
-    std::memcpy(address.sun_path, name.data(), name.size());
-    REQUIRE(bind(manager.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    const Descriptor manager = local::bound(name);
     REQUIRE(chmod(name.c_str(), 0600) == 0);  // root's: not to be had after the drop
     Launch launch(daemon.words("", {"detach=no", "chroot=" + daemon.dir.directory("jail"),
                                     "user=nobody", "open", "return=0"}));

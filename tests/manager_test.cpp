@@ -1,6 +1,7 @@
 // Section 7 and rules V1, V2: where it was started from, and life under a service manager. The
 // manager is this test: a datagram socket that reads what systemd would read.
 #include "support/expect.hpp"
+#include "support/local.hpp"
 #include "support/terminal.hpp"
 
 #include <arpa/inet.h>
@@ -28,10 +29,7 @@ struct Message {
 
 class Manager {
 public:
-    explicit Manager(const std::string& name) : name_(name) {
-        std::memset(&address_, 0, sizeof address_);
-        address_.sun_family = AF_UNIX;
-        std::memcpy(address_.sun_path, name.data(), name.size());
+    explicit Manager(const std::string& name) : name_(name), address_(local::address(name)) {
         if (name[0] == '@') address_.sun_path[0] = '\0';
         length_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
         socket_ = Descriptor(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -49,8 +47,7 @@ public:
         }
         return messages_;
     }
-    // Until its queue takes no more: a manager that hangs.
-    // Until the queue has no room for anybody. One sender alone may be stopped before that, by what
+    // A manager that hangs: until the queue has no room for anybody. One sender alone may be stopped before that, by what
     // he may have on the way himself.
     void fill() {
         const sockaddr* const to = reinterpret_cast<const sockaddr*>(&address_);
@@ -286,13 +283,7 @@ TEST_CASE("Section 7: stdin is an internet socket or a listening one: foreground
 
 TEST_CASE("Section 7: a listening UNIX socket as stdin: foreground; a socketpair (ssh): detach") {
     const Scratch dir;
-    const Descriptor server(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address;
-    std::memset(&address, 0, sizeof address);
-    address.sun_family = AF_UNIX;
-    const std::string path = dir / "socket";
-    std::memcpy(address.sun_path, path.data(), path.size());
-    REQUIRE(bind(server.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    const Descriptor server = local::bound(dir / "socket", SOCK_STREAM);
     REQUIRE(listen(server.get(), 5) == 0);
     Place activated;
     activated.launch.input = server.get();

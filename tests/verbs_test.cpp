@@ -60,6 +60,19 @@ TEST_CASE("C1 force-reload is a reload where that can be told") {
     check_undisturbed(daemon, pid);
 }
 
+TEST_CASE("C1 force-reload of what cannot be told is a restart: it runs afterwards") {
+    const Daemon daemon;
+    check_started(daemon, daemon.verb("force-reload"));  // nobody was there
+    const pid_t dead = daemon.pid();
+    send_signal(dead, SIGKILL);
+    CHECK(ended(dead) == 128 + SIGKILL);
+    check_started(daemon, daemon.verb("force-reload"));  // what it left is in nobody's way
+    CHECK(daemon.pid() != dead);
+    REQUIRE(waits_for_signals(daemon.pid()));
+    CHECK_FALSE(contains(slurp(daemon.log), "hup"));
+    CHECK(daemon.verb("stop").status == 0);
+}
+
 TEST_CASE(
     "C1 --help and -h, alone and behind a verb: a page, the program's own text, nothing done") {
     const Daemon daemon;

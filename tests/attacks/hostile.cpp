@@ -44,7 +44,9 @@ using daemonize::DaemonContext;
 using daemonize::Error;
 using daemonize::Role;
 using daemonize::SignalHandler;
+using report::now_ms;
 using report::say;
+using report::wait_code;
 
 std::map<std::string, std::string> options;
 
@@ -79,19 +81,6 @@ double cpu_seconds() {
     getrusage(RUSAGE_SELF, &used);
     return static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
            static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-}
-
-long now_ms() {
-    timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<long>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
-}
-
-int code_of(pid_t child) {
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 // open(), or start() in a launcher that is kept: which role this process has now.
@@ -211,7 +200,7 @@ int dead_owner() {
         fcntl(read_only, F_GETLK, asked);
         _exit(0);
     }
-    code_of(asker);
+    wait_code(asker);
     if (writable < 0 || asked->l_type == F_UNLCK) {
         say("no-proof-to-steal");
         pause_for_ever();
@@ -228,7 +217,7 @@ int dead_owner() {
         _exit(pwrite(writable, text.data(), text.size(), 0) < 0 ||
               ftruncate(writable, static_cast<off_t>(text.size())) != 0);
     }
-    const int code = code_of(owner);
+    const int code = wait_code(owner);
     say("owner=" + std::to_string(owner) + " code=" + std::to_string(code));
     pause_for_ever();
 }
@@ -408,7 +397,7 @@ int failed_in_the_foreground() {
     raise(SIGCHLD);
     const pid_t child = fork();  // whoever is told of forks looks at what it remembers
     if (child == 0) _exit(0);
-    say("child=" + std::to_string(code_of(child)));
+    say("child=" + std::to_string(wait_code(child)));
     if (options.count("again")) {
         DaemonContext again;
         apply(again);
@@ -574,12 +563,13 @@ int asks_while_it_takes() {
             },
             nullptr);
     }
-    int lost = 0;
-    const long end = now_ms() + number_option("ms");
+    int taken = 0, lost = 0;
+    const long long end = now_ms() + number_option("ms");
     while (now_ms() < end) {
         daemonize::PidFile own(file);
         Error error;
         if (!own.acquire(daemonize::Duration(2000), error)) continue;
+        ++taken;
         const pid_t child = fork();  // nobody is in his own way
         if (child == 0) {
             struct flock asked;
@@ -594,7 +584,7 @@ int asks_while_it_takes() {
         waitpid(child, &status, 0);
         lost += status != 0;
     }
-    say("lost=" + std::to_string(lost) + ".");
+    say("taken=" + std::to_string(taken) + " lost=" + std::to_string(lost) + ".");
     _exit(0);
 }
 
@@ -660,6 +650,14 @@ void* work(void*) {  // without a cancellation point of its own
     return nullptr;
 }
 
+pthread_t at_work() {
+    pthread_t thread;
+    if (pthread_create(&thread, nullptr, work, nullptr) != 0) _exit(91);
+    while (thread_number == 0) sched_yield();
+    let_go = true;
+    return thread;
+}
+
 char state_of_thread(long number) {
     const std::string text = report::slurp("/proc/self/task/" + std::to_string(number) + "/stat");
     const std::size_t at = text.rfind(')');
@@ -672,10 +670,7 @@ int cancelled() {
     SignalHandler signals;
     signals.on(SIGUSR1, [](int) {});
     signals.start();
-    pthread_t thread;
-    pthread_create(&thread, nullptr, work, nullptr);
-    while (thread_number == 0) sched_yield();
-    let_go = true;
+    const pthread_t thread = at_work();
     pthread_cancel(thread);  // acts at the next cancellation point, and the handler has one
     pthread_kill(thread, SIGUSR1);
     void* result = nullptr;
@@ -695,12 +690,9 @@ int forked_in_a_handler() {
     SignalHandler signals;
     signals.on(SIGUSR1, [](int) {});
     signals.start();
-    pthread_t thread;
-    pthread_create(&thread, nullptr, work, nullptr);
-    while (thread_number == 0) sched_yield();
-    let_go = true;
+    const pthread_t thread = at_work();
     pthread_kill(thread, SIGUSR1);
-    const long until = now_ms() + 3000;
+    const long long until = now_ms() + 3000;
     while (state_of_thread(thread_number) != 'S' && now_ms() < until) sched_yield();
     const char state = state_of_thread(thread_number);  // said later: a write() is slow here
     const pid_t child = fork();
@@ -713,7 +705,7 @@ int forked_in_a_handler() {
         own.stop();
         _exit(0);
     }
-    say(std::string("thread=") + state + " child=" + std::to_string(code_of(child)) + ".");
+    say(std::string("thread=") + state + " child=" + std::to_string(wait_code(child)) + ".");
     _exit(0);
 }
 
@@ -747,7 +739,7 @@ int forked_waiter() {
     }
     kill(worker, SIGKILL);
     say("woken=" + std::to_string(woken) + " seen=" + std::to_string(seen) +
-        " worker=" + std::to_string(code_of(worker)) + ".");
+        " worker=" + std::to_string(wait_code(worker)) + ".");
     return 0;
 }
 
@@ -774,7 +766,7 @@ int forked_waits() {
         raise(SIGTERM);
         _exit(own.wait() == SIGTERM ? 0 : 2);
     }
-    const int code = code_of(worker);
+    const int code = wait_code(worker);
     raise(SIGTERM);
     say("worker=" + std::to_string(code) + " parent=" + std::to_string(signals.poll()) + ".");
     return 0;
@@ -830,7 +822,7 @@ int forks_in_its_handler() {
     signal(SIGCHLD, SIG_IGN);
     const itimerval every = {{0, 700}, {0, 700}};
     setitimer(ITIMER_REAL, &every, nullptr);
-    const long until = now_ms() + number_option("ms", 2000);
+    const long long until = now_ms() + number_option("ms", 2000);
     daemonize::PidFile mine(option("pidfile"));
     mine.acquire();
     long asked = 0;
@@ -844,7 +836,7 @@ int forks_in_its_handler() {
     }
     const itimerval never = {{0, 0}, {0, 0}};
     setitimer(ITIMER_REAL, &never, nullptr);
-    say(asked > 0 ? "asked" : "never asked");
+    say("asked=" + std::to_string(asked));
     return 0;
 }
 
@@ -904,13 +896,13 @@ int reused_wake() {
 int no_time() {
     SignalHandler signals;
     signals.start();
-    const long began = now_ms();
+    const long long began = now_ms();
     using Steady = std::chrono::steady_clock;
     using System = std::chrono::system_clock;
     const int first = signals.wait_until((Steady::time_point::min)());
     const int second = signals.wait_until((System::time_point::min)());
     const int third = signals.wait_until(Steady::time_point());
-    const long took = now_ms() - began;
+    const long long took = now_ms() - began;
     raise(SIGTERM);
     const int last = signals.wait_until((Steady::time_point::max)());
     say("got=" + std::to_string(first + second + third) + (took < 500 ? " at-once" : " late") +

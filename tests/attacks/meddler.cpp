@@ -7,28 +7,35 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <string>
 
 namespace {
 
-void flip(const std::string& name, const char* first, const char* second) {
+// Each of them says whether it was done.
+bool flip(const std::string& name, const char* first, const char* second) {
     const std::string made = name + ".new";
+    bool done = true;
     for (const char* target : {first, second}) {
         if (symlink(target, made.c_str()) != 0) unlink(made.c_str());
-        rename(made.c_str(), name.c_str());
+        done = rename(made.c_str(), name.c_str()) == 0 && done;
     }
+    return done;
 }
 
-void exchange(const char* name, const char* other) {
-    syscall(SYS_renameat2, AT_FDCWD, name, AT_FDCWD, other, 2u /* RENAME_EXCHANGE */);
+bool exchange(const char* name, const char* other) {
+    return syscall(SYS_renameat2, AT_FDCWD, name, AT_FDCWD, other, 2u /* RENAME_EXCHANGE */) == 0 ||
+           errno == ENOENT;  // what is to be exchanged is still to be made
 }
 
-void links(const char* file, const char* name) {
-    if (link(file, name) != 0) unlink(name);
+bool links(const char* file, const char* name) {
+    const bool done = link(file, name) == 0;
+    if (!done) unlink(name);
     usleep(200);
     unlink(name);
+    return done;
 }
 
 }  // namespace
@@ -41,11 +48,12 @@ int main(int argc, char** argv) {
                      "usage: meddler flip NAME A B | exchange NAME OTHER | links FILE NAME\n");
         return 2;
     }
-    if (write(1, "meddling\n", 9) < 0) return 1;
     for (unsigned round = 0;; ++round) {
-        if (how == "flip") flip(argv[2], argv[3], argv[4]);
-        if (how == "exchange") exchange(argv[2], argv[3]);
-        if (how == "links") links(argv[2], argv[3]);
+        const bool done = how == "flip"       ? flip(argv[2], argv[3], argv[4])
+                          : how == "exchange" ? exchange(argv[2], argv[3])
+                                              : links(argv[2], argv[3]);
+        // Who cannot do it here is no attack: the test learns of it by the missing word.
+        if (round == 0 && (!done || write(1, "meddling\n", 9) < 0)) return 1;
         usleep(round % 7 * 100);  // in step with nobody
     }
 }

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tests/support/harness.hpp"
+
 namespace judge {
 
 namespace {
@@ -49,6 +51,7 @@ bool holds(const std::string& text, bool condition, const std::string& detail) {
 void skip(const std::string& text, const std::string& reason) { sentence(text).skipped = reason; }
 
 int sum_up() {
+    harness::kill_all();  // what a failure has left running
     int passed = 0, failed = 0, skipped = 0;
     for (const Sentence& one : sentences()) {
         if (!one.skipped.empty() && one.looks == 0) {

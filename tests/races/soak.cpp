@@ -133,7 +133,10 @@ private:
             _exit(127);
         }
         int status = -1;
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+        if (!harness::eventually([&] { return waitpid(pid, &status, WNOHANG) == pid; })) {
+            kill(pid, SIGKILL);
+            waitpid(pid, nullptr, 0);
+            return -1;
         }
         return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     }

@@ -36,6 +36,7 @@ using daemonize::Error;
 using report::number;
 using report::say;
 using report::split;
+using report::wait_code;
 using std::chrono::milliseconds;
 using Words = std::vector<std::string>;
 
@@ -127,8 +128,6 @@ bool set_number(DaemonContext& context, const std::string& key, const std::strin
         context.replace_arguments = yes;
     else if (key == "ready-timeout")
         context.ready_timeout = limit(value);
-    else if (key == "stop-timeout")
-        context.stop_timeout = limit(value);
     else
         return false;
     return true;
@@ -250,13 +249,6 @@ pid_t fork_and(const std::function<void()>& act) {
     return child;
 }
 
-int wait_code(pid_t child) {
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
 void* idle(void*) { pause_for_ever(); }
 void* read_input(void*) {
     std::getchar();  // holds the lock of stdin: fflush(NULL) in the start would wait for it
@@ -339,12 +331,7 @@ int act_of_process(DaemonContext& context, const std::string& act, const std::st
         const pid_t child = static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
         if (child == 0) pause_for_ever();
         say("child=" + std::to_string(child));
-    } else if (act == "fork-session")
-        say("child=" + std::to_string(fork_and([] {
-                setsid();
-                pause_for_ever();
-            })));
-    else if (act == "fork-close")  // what a forked worker does to an object that is not its own
+    } else if (act == "fork-close")  // what a forked worker does to an object that is not its own
         say("child-code=" + std::to_string(wait_code(fork_and([&context] { context.close(); }))));
     else if (act == "fork-exit")
         say("child-code=" + std::to_string(wait_code(fork_and([] { std::exit(5); }))));
@@ -367,9 +354,7 @@ int act_of_process(DaemonContext& context, const std::string& act, const std::st
         start_thread(read_input);
     else if (act == "close-all")
         for (int fd = 3; fd < 1024; ++fd) close(fd);
-    else if (act == "chdir-now") {
-        if (chdir(value.c_str()) != 0) return 96;
-    } else if (act == "touch-pidfile")
+    else if (act == "touch-pidfile")
         close(open(context.pidfile.c_str(), O_RDONLY | O_CLOEXEC));
     else if (act == "open-file")
         say("opened=" + std::to_string(open(value.c_str(), O_RDONLY)));

@@ -6,8 +6,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,9 +25,11 @@ namespace {
 using daemonize::Error;
 using daemonize::Handler;
 using daemonize::SignalHandler;
+using report::now_ms;
 using report::number;
 using report::say;
 using report::split;
+using report::wait_code;
 using std::chrono::milliseconds;
 using Words = std::vector<std::string>;
 
@@ -113,19 +113,6 @@ struct Watcher {
             signals->on(signum, what);
     }
 };
-
-long long now_ms() {
-    timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<long long>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
-}
-
-int wait_code(pid_t child) {
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
 
 // ---- Acts ---------------------------------------------------------------------------------------
 
