@@ -634,7 +634,7 @@ Stopped stop(const std::string& pidfile, Duration limit, Error& error) noexcept;
 //   stop          0 ended, or was not running; 1 failed; 4 no permission
 //   restart       as stop, then as start; never two at once. try-restart: only if it is running
 //   reload        0 signal sent; 1 `check` failed; 4 no permission; 7 not running
-//   force-reload  as restart
+//   force-reload  as reload; what cannot be told so is restarted
 //   status        0 running; 1 dead, PID file left; 3 not running; 4 starting, or cannot be told;
 //                 with --json in one line for programs
 //   --help, -h    0; prints the verbs, the exit codes, the PID file, `help`; also behind a verb
