@@ -1576,16 +1576,24 @@ DAEMONIZE_LOCAL void flush_streams(bool other_threads) noexcept {
     if (!other_threads) std::fflush(nullptr);
 }
 
-// One line and one write, whatever the program is called: lines of two processes do not mix.
-DAEMONIZE_LOCAL void write_line(int fd, const char* program, const char* text) noexcept {
+// One line and one write, whatever the program is called: lines of two processes do not mix. A log
+// that may be full (`waits` is false) gets slices, for of a pipe poll() promises no more room, and
+// what finds none for a second is lost.
+DAEMONIZE_LOCAL void write_line(int fd, const char* program, const char* text,
+                                bool waits = true) noexcept {
     Text shown;
     Str line;
     for (; *program; ++program) put_shown(shown, *program);
     if (!shown.is_empty()) shown.put(": ");
     line.set(shown.c_str(), text, "\n");
     const char* at = line.c_str();
+    const Deadline deadline(patience);
+    struct pollfd room = {fd, POLLOUT, 0};
     while (*at) {
-        const ssize_t n = ::write(fd, at, std::strlen(at));
+        const int ms = at == line.c_str() ? 0 : deadline.left_to_poll();
+        if (!waits && ::poll(&room, 1, ms) <= 0) return;
+        const std::size_t left = std::strlen(at), slice = _POSIX_PIPE_BUF;
+        const ssize_t n = ::write(fd, at, waits || left < slice ? left : slice);
         if (n > 0) at += n;
         if (n == 0 || (n < 0 && errno != EINTR)) return;
     }
@@ -3375,8 +3383,9 @@ DAEMONIZE_LOCAL bool make_moved_logs(Session& s, Fault& fault) noexcept {
 // A pipe that nobody empties must not keep the word from the leader.
 DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
                                  const char* text) noexcept {
-    struct pollfd room = {log.fd(), POLLOUT, 0};
-    if (log && ::poll(&room, 1, 0) != 0) write_line(log.fd(), program, text);
+    FileStat st;
+    if (log && stat_open(log.fd(), &st) == 0)
+        write_line(log.fd(), program, text, S_ISREG(st.st_mode));
 }
 
 // ---- Descriptors that the daemon does not keep ----
