@@ -1909,7 +1909,9 @@ DAEMONIZE_LOCAL int kill_as(long long user, pid_t pid, int signum) noexcept {
     tells.close();
     int cause = 0, status = 0;
     struct pollfd told = {hears.fd(), POLLIN, 0};
-    ::poll(&told, 1, 1000);
+    const Deadline deadline(patience);
+    while (::poll(&told, 1, deadline.left_to_poll()) < 0 && errno == EINTR) {
+    }
     if (::recv(hears.fd(), &cause, sizeof cause, MSG_DONTWAIT) != sizeof cause) cause = EPERM;
     if (::waitpid(child, &status, WNOHANG) == 0) ::kill(child, SIGKILL);  // there, so still ours
     while (::waitpid(child, &status, 0) == -1 && errno == EINTR) {
@@ -2402,8 +2404,9 @@ struct ProofKeeper {
     ProofKeeper() noexcept {}
     DAEMONIZE_SMALL ~ProofKeeper() {
         const int saved = errno;
+        const long process = self();
         for (HeldLock& held : held_locks)
-            if (held.owner.load() == self())
+            if (held.owner.load() == process)
                 set_record_lock(held.file.load() - 1, held.bytes.load());
         errno = saved;
     }
@@ -2590,6 +2593,7 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     }
     lock.directory = std::move(way.directory);
     lock.leaf = slash[1] ? slash + 1 : ".";
+    const ProofKeeper keeper;
     for (int round = 0; round < 100; ++round) {
         Handle file;
         struct stat st;
