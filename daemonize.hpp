@@ -1247,6 +1247,13 @@ DAEMONIZE_LOCAL const char* base_name(const char* path) noexcept {
 // What core and system rooms hand to each other. No call to the system but by Handle and Deadline,
 // whose bodies each system room has.
 
+// malloc() and realloc(); memory that runs out ends the program.
+DAEMONIZE_LOCAL void* resized(void* old, std::size_t size) noexcept {
+    void* const room = std::realloc(old, size);
+    if (!room) std::abort();
+    return room;
+}
+
 // Text that is owned: for what must outlive the caller's options. Its address stays when it moves.
 class Str {
 public:
@@ -1266,8 +1273,7 @@ public:
         const char* const parts[] = {a, b, c};
         std::size_t size = 1;
         for (const char* part : parts) size += std::strlen(part);
-        char* const text = static_cast<char*>(std::malloc(size));
-        if (!text) std::abort();  // memory that runs out ends the program
+        char* const text = static_cast<char*>(resized(nullptr, size));
         char* end = text;
         for (const char* part : parts)
             while (*part) *end++ = *part++;
@@ -1499,12 +1505,10 @@ DAEMONIZE_LOCAL bool stat_path(const char* path, struct stat& st) noexcept {
 DAEMONIZE_LOCAL ssize_t read_small(const char* path, char* out, std::size_t room) noexcept {
     const Handle file = open_at(AT_FDCWD, path, O_RDONLY | O_NOCTTY);
     std::size_t size = 0;
-    for (ssize_t n; file && size + 1 < room; size += static_cast<std::size_t>(n)) {
-        n = ::read(file.fd(), out + size, room - 1 - size);
-        if (n < 0 && errno == EINTR)
-            n = 0;
-        else if (n <= 0)
-            break;
+    while (file && size + 1 < room) {
+        const ssize_t n = ::read(file.fd(), out + size, room - 1 - size);
+        if (n == 0 || (n < 0 && errno != EINTR)) break;
+        if (n > 0) size += static_cast<std::size_t>(n);
     }
     out[size] = '\0';
     return file ? static_cast<ssize_t>(size) : -1;
@@ -1877,14 +1881,13 @@ DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept
 DAEMONIZE_LOCAL bool may_signal(Process& process, const PidFileView& view, Fault& fault) noexcept {
     if (view.user == 0) return true;
     const int is_his = is_users(process.pid, view.user);
-    const bool root = ::geteuid() == 0;
     if (is_his == 0)
         return fail(fault, errc::untrusted_pid_file,
                     "cannot signal %P: the PID file belongs to user %d, the process does not",
                     process.pid, view.user);
     // Where the system never tells whose a process is, whoever the file belongs to signals it, and
     // the kernel lets him signal his own alone. On Linux it tells, but for a hidden /proc.
-    const bool as_owner = root && !DAEMONIZE_LINUX;
+    const bool as_owner = !DAEMONIZE_LINUX && ::geteuid() == 0;
     if (is_his < 0 && as_owner) process.sender = view.user;
     return is_his == 1 || as_owner || view.user == static_cast<long long>(::geteuid()) ||
            fail(fault, errc::untrusted_pid_file,
@@ -2434,6 +2437,12 @@ DAEMONIZE_LOCAL bool is_named(const PidLock& lock, int fd, struct stat& st) noex
            same_file(st, named);
 }
 
+// Only the name that still stands for this open file goes; another's file is left.
+DAEMONIZE_LOCAL bool unlink_named(const PidLock& lock, int fd) noexcept {
+    struct stat st;
+    return is_named(lock, fd, st) && ::unlinkat(lock.directory.fd(), lock.leaf, 0) == 0;
+}
+
 DAEMONIZE_LOCAL const char* distrust(const struct stat& st) noexcept {
     if (S_ISLNK(st.st_mode)) return "it is a symbolic link";
     if (S_ISDIR(st.st_mode)) return "it is a directory";
@@ -2519,7 +2528,7 @@ DAEMONIZE_LOCAL Attempt create_file(PidLock& lock, Handle& file, struct stat& st
     if (attempt != Attempt::failed)
         return attempt == Attempt::got && named ? Attempt::got : Attempt::again;
     lock_fault(fault, has_mode ? "cannot lock %p" : "cannot set the mode of %p", lock);
-    if (is_named(lock, file.fd(), st)) ::unlinkat(lock.directory.fd(), lock.leaf, 0);
+    unlink_named(lock, file.fd());
     return Attempt::failed;
 }
 
@@ -2567,8 +2576,7 @@ DAEMONIZE_LOCAL Attempt keep_file(PidLock& lock, Handle file, const struct stat&
         lock.inode = static_cast<unsigned long long>(st.st_ino);
         return Attempt::got;
     }
-    struct stat now;
-    if (is_named(lock, file.fd(), now)) ::unlinkat(lock.directory.fd(), lock.leaf, 0);
+    unlink_named(lock, file.fd());
     errno = EMFILE;
     return lock_fault(fault, "cannot hold as many PID files as with %p", lock);
 }
@@ -2605,6 +2613,20 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     return Attempt::failed;
 }
 
+DAEMONIZE_LOCAL bool write_number(int fd) noexcept {
+    Text text;
+    format(text, "%d\n", self());
+    const ssize_t size = static_cast<ssize_t>(text.size());
+    struct rlimit limit;  // beyond it a write is a SIGXFSZ, which would end the process
+    errno = EFBIG;
+    if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < 24) return false;
+    ssize_t written;
+    do written = ::pwrite(fd, text.c_str(), text.size(), 0);
+    while (written < 0 && errno == EINTR);
+    if (written >= 0 && written != size) errno = ENOSPC;
+    return written == size && ::ftruncate(fd, size) == 0;
+}
+
 // From here on the process proves itself; complete, or not at all, for a reader. held: a reader has
 // a lock on those bytes; it can be tried again.
 DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
@@ -2626,18 +2648,7 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
              lock.path.c_str());
         return Attempt::failed;
     }
-    Text text;
-    format(text, "%d\n", self());
-    const ssize_t size = static_cast<ssize_t>(text.size());
-    ssize_t written = -1;
-    struct rlimit limit;  // beyond it a write is a SIGXFSZ, which would end the process
-    errno = EFBIG;
-    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= 24) do
-            written = ::pwrite(fd, text.c_str(), text.size(), 0);
-        while (written < 0 && errno == EINTR);
-    if (written >= 0 && written != size) errno = ENOSPC;
-    if (written != size || ::ftruncate(fd, size) != 0)
-        return lock_fault(fault, "cannot write %p", lock);
+    if (!write_number(fd)) return lock_fault(fault, "cannot write %p", lock);
     held_locks[lock.slot].bytes.store(1);
     held_locks[lock.slot].owner.store(self());
     return Attempt::got;
@@ -2659,12 +2670,9 @@ DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
     const int fd = lock_file(lock), saved = errno;
     if (fd < 0 || (own && !is_entered(lock))) return;
     PidFileView view;
-    struct stat st;
-    if (!own || (read_file(fd, view) && view.number == self())) {
-        const bool gone =
-            is_named(lock, fd, st) && ::unlinkat(lock.directory.fd(), lock.leaf, 0) == 0;
-        if (!gone && ::ftruncate(fd, 0) != 0) errno = saved;  // nothing more can be done at the end
-    }
+    if (!own || (read_file(fd, view) && view.number == self()))
+        if (!unlink_named(lock, fd) && ::ftruncate(fd, 0) != 0)
+            errno = saved;  // nothing more can be done at the end
     held_locks[lock.slot].owner.store(0);
     errno = saved;
 }
@@ -2716,8 +2724,8 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     if (::fstatat(directory, way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT || refused(fault, "cannot read %p", path);
     if (!S_ISREG(st.st_mode)) return refused_way(fault, "cannot read", path, distrust(st));
-    describe_file(st, view);
     if (const HeldLock* const held = held_as(st)) {
+        describe_file(st, view);
         read_file(held->file.load() - 1, view);
         view.locked = true;
         view.owner = held->owner.load();
@@ -2729,7 +2737,6 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     struct stat opened;
     if (!file || ::fstat(file.fd(), &opened) != 0) {
         if (errno == ELOOP) return refused_way(fault, "cannot read", path, "it is a symbolic link");
-        view = PidFileView();
         return errno == ENOENT || refused(fault, "cannot read %p", path);
     }
     if (!S_ISREG(opened.st_mode)) return refused_way(fault, "cannot read", path, distrust(opened));
@@ -2752,9 +2759,8 @@ DAEMONIZE_LOCAL bool remove_seen(const PidLock& lock, const PidFileView& seen, l
     const Attempt attempt = lock_now(file.fd(), LOCK_EX);
     if (attempt != Attempt::got) return attempt == Attempt::held;  // somebody else's by now
     if (!read_file(file.fd(), now) || ::fstat(file.fd(), &st) != 0) return false;
-    if (static_cast<unsigned long long>(st.st_dev) != seen.device ||
-        static_cast<unsigned long long>(st.st_ino) != seen.inode || !is_left_by(now, pid))
-        return true;
+    describe_file(st, now);
+    if (now.device != seen.device || now.inode != seen.inode || !is_left_by(now, pid)) return true;
     errno = ENOENT;  // of another file with that name: nothing of the daemon's is there any more
     if (!is_named(lock, file.fd(), st)) return errno == ENOENT;
     return ::unlinkat(lock.directory.fd(), lock.leaf, 0) == 0 || errno == ENOENT ||
@@ -2810,9 +2816,7 @@ struct Buffer {
 template <class Record, class Key, class Call>
 DAEMONIZE_SMALL bool look_up(Call call, Key key, Record& record, Buffer& buffer) noexcept {
     for (std::size_t size = 1024;; size *= 2) {
-        char* const larger = static_cast<char*>(std::realloc(buffer.bytes, size));
-        if (!larger) std::abort();
-        buffer.bytes = larger;
+        buffer.bytes = static_cast<char*>(resized(buffer.bytes, size));
         Record* result = nullptr;
         const int rc = call(key, &record, buffer.bytes, size, &result);
         if (rc == ERANGE && size <= (1U << 22)) continue;
@@ -2863,9 +2867,8 @@ template <class T>
 bool list_groups(int (*call)(const char*, T, T*, int*), long long gid, Identity& who) noexcept {
     static_assert(sizeof(T) == sizeof(unsigned) && sizeof(gid_t) == sizeof(unsigned), "32 bits");
     for (int room = 64; room <= 65536; room *= 2) {
-        std::free(who.groups);
-        who.groups = static_cast<unsigned*>(std::malloc(static_cast<std::size_t>(room) * 4));
-        if (!who.groups) return false;
+        who.groups =
+            static_cast<unsigned*>(resized(who.groups, static_cast<std::size_t>(room) * 4));
         who.group_count = room;
         if (call(who.user.c_str(), static_cast<T>(gid), reinterpret_cast<T*>(who.groups),
                  &who.group_count) != -1)
@@ -3023,12 +3026,11 @@ DAEMONIZE_LOCAL bool check_threads(const Session& s, Fault& fault) noexcept {
 }
 
 DAEMONIZE_LOCAL bool make_absolute(const char* path, Str& out, Fault& fault) noexcept {
-    char* const directory = *path == '/' ? nullptr : ::getcwd(nullptr, 0);
-    if (*path != '/' && !directory) return refused(fault, "cannot make absolute %p", path);
-    const bool is_dot = std::strcmp(path, ".") == 0;
-    out.set(directory ? directory : "", !directory || is_dot || !directory[1] ? "" : "/",
-            is_dot ? "" : path);
-    if (directory && !directory[1] && !is_dot) out.set("/", path);
+    if (*path == '/') return out.set(path), true;
+    char* const directory = ::getcwd(nullptr, 0);
+    if (!directory) return refused(fault, "cannot make absolute %p", path);
+    const bool is_dot = std::strcmp(path, ".") == 0, is_root = directory[1] == '\0';
+    out.set(is_root ? "" : directory, is_dot && !is_root ? "" : "/", is_dot ? "" : path);
     std::free(directory);
     return true;
 }
