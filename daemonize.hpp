@@ -2163,7 +2163,7 @@ struct Way {
     bool magic = false;  // the last name is a link that only the system can follow
 };
 
-#if defined(O_PATH) && defined(__linux__)
+#if defined(O_PATH) && DAEMONIZE_LINUX
 static const int search_flags = O_PATH;  // needs no right to list the directory
 #elif defined(O_SEARCH)
 static const int search_flags = O_SEARCH;
@@ -2179,7 +2179,7 @@ DAEMONIZE_LOCAL bool read_link(int directory, const char* name, Str& target,
     struct stat st, again;
     char text[4096];
     ssize_t size = -1;
-#if defined(O_PATH) && defined(__linux__)
+#if defined(O_PATH) && DAEMONIZE_LINUX
     const Handle link = open_at(directory, name, O_PATH | O_NOFOLLOW);
     if (!link || ::fstat(link.fd(), &st) != 0) return false;
     if (S_ISLNK(st.st_mode)) size = ::readlinkat(link.fd(), "", text, sizeof text - 1);
@@ -2357,7 +2357,7 @@ DAEMONIZE_LOCAL bool is_entered(const PidLock& lock) noexcept {
 
 DAEMONIZE_LOCAL std::intptr_t lock_handle(const PidLock& lock) noexcept { return lock_file(lock); }
 
-static const long no_process = -1, no_such_lock = -2;  // see record_owner()
+static const long no_such_lock = -2;  // of record_owner()
 
 #if DAEMONIZE_LINUX
 // Bytes far behind the text: a record lock there shows its owner's number to anyone who asks. The
@@ -2377,7 +2377,7 @@ DAEMONIZE_LOCAL bool set_record_lock(int fd, int count) noexcept {
     return ::fcntl(fd, F_SETLK, &lock) == 0;
 }
 
-// Who has it, or would keep a daemon from it: 0 nobody, no_process one of another PID namespace,
+// Who has it, or would keep a daemon from it: 0 nobody, -1 one of another PID namespace,
 // no_such_lock a lock of another kind (of an open file, or of a server that maps flock() onto it).
 DAEMONIZE_LOCAL long record_owner(int fd, short type, int byte) noexcept {
     struct flock lock;
@@ -2385,7 +2385,7 @@ DAEMONIZE_LOCAL long record_owner(int fd, short type, int byte) noexcept {
     do lock = record_lock(type, byte, 1), rc = ::fcntl(fd, F_GETLK, &lock);
     while (rc != 0 && errno == EINTR);
     if (rc != 0 || lock.l_type == F_UNLCK) return 0;
-    return lock.l_pid > 0 ? lock.l_pid : lock.l_pid < 0 ? no_such_lock : no_process;
+    return lock.l_pid > 0 ? lock.l_pid : lock.l_pid < 0 ? no_such_lock : -1;
 }
 #else
 // flock() and fcntl() see each other's locks on the systems with kinfo: a second lock would be
