@@ -956,6 +956,8 @@ struct Fault {
     Text text;
 };
 
+// Always false, so that a step that fails ends with `return fail(...)`. The text is made anew: an
+// argument must not be a part of the old one.
 DAEMONIZE_LOCAL bool fail(Fault& fault, int code, const char* form, Arg a = Arg(), Arg b = Arg(),
                           Arg c = Arg()) noexcept {
     fault.code = code;
@@ -976,6 +978,7 @@ DAEMONIZE_LOCAL bool invalid(Fault& fault, const char* option, const char* form,
     return false;
 }
 
+// In the order of errc, one after the other in one text: no pointers, as with signal_names.
 DAEMONIZE_LOCAL const char* condition_text(errc condition) noexcept {
     static const char texts[] =
         "unknown condition\0already running\0not running\0untrusted PID file\0invalid PID file\0"
@@ -1024,6 +1027,7 @@ DAEMONIZE_LOCAL void read_content(PidFileView& view, const char* text, std::size
     long long value = 0;
     for (std::size_t i = begin; i < end; ++i) {
         const bool digit = text[i] >= '0' && text[i] <= '9';
+        // Once -1, always -1: of "4711x" and "47 11" the beginning must not be taken for a PID.
         value = digit && value >= 0 && value <= INT_MAX ? value * 10 + (text[i] - '0') : -1;
     }
     view.number = value > 0 && value <= INT_MAX ? static_cast<long>(value) : 0;
@@ -1049,6 +1053,8 @@ enum class Verdict {
 DAEMONIZE_LOCAL Verdict judge(const PidFileView& view) noexcept {
     if (!view.exists) return Verdict::missing;
     if (!view.locked) return view.has_text ? Verdict::dead : Verdict::empty;
+    // Anybody who can open the file can hold flock(): without the record lock it says nothing about
+    // who does, whatever number stands there. So that is asked before the number.
     if (view.proves && view.owner == 0) return Verdict::starting;
     if (view.number && view.proves && view.owner != view.number) return Verdict::elsewhere;
     if (!view.number) return view.has_text ? Verdict::invalid : Verdict::starting;
@@ -1161,6 +1167,8 @@ DAEMONIZE_LOCAL Decision decide(Detach wish, bool comes_back, const Evidence& se
     if (seen.parent_is_shim)
         return {false, false, false,
                 "the parent is a container's init: the container ends with this process"};
+    // Only units with PIDFile= have this variable (seen with systemd 252); all have INVOCATION_ID
+    // and SYSTEMD_EXEC_PID. So this row comes before theirs.
     if (seen.pidfile_set)
         return {true, false, false, "PIDFILE is set: systemd, Type=forking with PIDFile="};
     if (seen.notify_socket && is_service)
@@ -1214,7 +1222,8 @@ struct Report {
 };
 const std::size_t report_room = 32000;  // of its text: what is longer is cut, and marked
 
-// A report comes from a process that may have fewer rights than its reader.
+// A report comes from a process that may have fewer rights than its reader. INT_MIN is refused
+// since a negative code is negated by whoever shows it.
 DAEMONIZE_LOCAL bool is_plausible(const Report& report) noexcept {
     return (report.word == Report::ready && report.size == 0) ||
            (report.word == Report::failed && report.size <= report_room && report.code > INT_MIN &&
@@ -1228,6 +1237,7 @@ inline DAEMONIZE_SMALL const char* inside(const char* path, const char* jail) no
     std::size_t size = std::strlen(jail);
     while (size > 0 && jail[size - 1] == '/') --size;
     const char* const rest = path + size;
+    // "/jailer/log" is not inside "/jail": what follows must be a slash, or nothing.
     if (std::strncmp(path, jail, size) != 0 || (*rest != '/' && *rest != '\0')) return nullptr;
     if (size == 0) return path;
     for (const char* at = path; (at = std::strstr(at, "/..")) != nullptr; at += 3)
@@ -1278,6 +1288,7 @@ public:
         for (const char* part : parts)
             while (*part) *end++ = *part++;
         *end = '\0';
+        // The old text goes last: the parts may lie in it (walk() does that).
         if (text_ != nothing()) std::free(text_);
         text_ = text;
     }
@@ -1289,7 +1300,9 @@ private:
 };
 char Str::empty = '\0';
 
-// The one owner of a descriptor or HANDLE; closing it keeps errno.
+// The one owner of a descriptor or HANDLE; closing it keeps errno, so that a step may clean up
+// before it says why it failed. An assignment swaps: what stood here is closed with
+// the other one.
 class Handle {
 public:
     explicit Handle(std::intptr_t value = -1) noexcept : value_(value) {}
@@ -1431,6 +1444,8 @@ DAEMONIZE_LOCAL bool refused(Fault& fault, const char* form, Arg a = Arg(),
     return false;
 }
 
+// Not tried again after EINTR: Linux and FreeBSD have closed it by then, and the number may already
+// be a file of another thread.
 DAEMONIZE_SMALL void Handle::close() noexcept {
     if (value_ == -1) return;
     const int saved = errno;
@@ -1486,6 +1501,8 @@ DAEMONIZE_LOCAL void prepare_socket(int fd) noexcept {
 #endif
 }
 
+// Sockets, not a pipe: send() and recv() can do without SIGPIPE and without waiting, whatever flags
+// the descriptor has.
 DAEMONIZE_LOCAL bool make_socket_pair(Handle& a, Handle& b) noexcept {
     int ends[2] = {-1, -1};
     if (::socketpair(AF_UNIX, SOCK_STREAM | socket_flags, 0, ends) != 0) return false;
@@ -1549,7 +1566,9 @@ DAEMONIZE_LOCAL const char* own_name() noexcept {
 }
 #endif
 
-// The signal mask of this thread, kept and given back as it was.
+// The signal mask of this thread, kept and given back as it was. A start holds all from the lock
+// on: a Ctrl-C before the fork would leave an empty PID file, and in the daemon the program's own
+// handler would run before the daemon is set up.
 class SignalHold {
 public:
     SignalHold() noexcept {}
@@ -1663,6 +1682,7 @@ DAEMONIZE_LOCAL ProcessFacts facts_of(long pid) noexcept {
 
 // Clock ticks since the system was booted.
 DAEMONIZE_LOCAL long long age_of(unsigned long long born) noexcept {
+    // CLOCK_MONOTONIC stands still while the machine sleeps; start times do not.
     const unsigned long long ticks = static_cast<unsigned long long>(::sysconf(_SC_CLK_TCK));
     struct timespec now;
     if (ticks == 0 || ::clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0;
@@ -1677,7 +1697,8 @@ DAEMONIZE_LOCAL long count_threads() noexcept {
                                                                 : 0;
 }
 
-// Real, effective and saved user of a process: 1 all are `uid`, 0 not, -1 not to be had.
+// Real, effective and saved user of a process: 1 all are `uid`, 0 not, -1 not to be had (a /proc
+// with hidepid). All three: a set-uid program has its caller's number in one of them.
 DAEMONIZE_LOCAL int is_users(long pid, long long uid) noexcept {
     char text[2048];
     const char* at =
@@ -1930,6 +1951,8 @@ DAEMONIZE_LOCAL Sent send_signal(const Process& process, int signum) noexcept {
     errno = ENOSYS;
     if (process.handle && process.sender < 0) rc = signal_pidfd(process.handle, signum);
     if (rc != 0 && (errno == ENOSYS || errno == EPERM)) {  // EPERM: a filter's, or the real one
+        // The look and kill() are two calls: without a pidfd a number that is recycled between them
+        // is hit.
         if (process.born != 0) {
             const ProcessFacts facts = facts_of(process.pid);
             if (facts.there && facts.born != process.born) return Sent::gone;
@@ -1957,6 +1980,8 @@ DAEMONIZE_LOCAL bool end_process(const Process& process) noexcept {
 // for, only to look at again, after 1 ms to 20 ms. A zombie counts as gone: it holds nothing.
 DAEMONIZE_LOCAL bool await_end(const Process& process, const Deadline& deadline) noexcept {
     for (int pause = 1;; pause = pause < 10 ? pause * 2 : 20) {
+        // The clock before the process: one that has ended while this one slept is seen to have
+        // ended.
         const bool late = deadline.over();
         if (process.handle) {
             struct pollfd watch = {process.handle.fd(), POLLIN, 0};
@@ -1978,7 +2003,8 @@ DAEMONIZE_LOCAL Duration age(const Process& process) noexcept {
     return Duration(age > 0 ? age : 1);
 }
 
-// Without facts the session tells: a daemon's is its own, and who led it has left.
+// Without facts the session tells: a daemon's is its own, and who led it has left. The depth is
+// limited, for numbers that are recycled during the walk could lead round in a ring.
 DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
     long parent = static_cast<long>(::getppid());
     for (int depth = 0; depth < 1000 && parent > 0; ++depth) {
@@ -2130,7 +2156,8 @@ DAEMONIZE_LOCAL void look_at_inheritance() noexcept {
     errno = saved;
 }
 
-#if defined(__GNUC__)  // before the constructors of the program's globals
+// Before the constructors of the program's globals; priorities up to 100 are the system's own.
+#if defined(__GNUC__)
 __attribute__((constructor(101))) DAEMONIZE_LOCAL void look_before_main() { look_at_inheritance(); }
 #else
 static const bool looked_before_main = (look_at_inheritance(), true);
@@ -2225,6 +2252,8 @@ DAEMONIZE_LOCAL bool refused_way(Fault& fault, const char* step, const char* pat
 DAEMONIZE_LOCAL const char* distrust_directory(const struct stat& st, bool is_last,
                                                Way& way) noexcept {
     const bool sticky = (st.st_mode & S_ISVTX) != 0;
+    // What a group may write is passed (a home directory of Ubuntu's is 0775), but who is in it can
+    // exchange a part of the way: the callers that act as root ask `alone`.
     const bool others_write = (st.st_mode & 022) != 0 && (is_last || !sticky);
     if (others_write || (st.st_uid != 0 && st.st_uid != ::geteuid())) way.alone = false;
     return is_last || sticky || (st.st_mode & S_IWOTH) == 0
@@ -2270,12 +2299,14 @@ DAEMONIZE_LOCAL const char* walk(const char* path, bool follow, Way& way) noexce
         }
         uid_t owner = 0;
         errno = ELOOP;
+        // As many links as Linux follows; a ring of them ends here.
         if (++links > 40 || !read_link(directory, way.leaf, target, owner)) return "";
         if (owner != 0 && owner != ::geteuid())
             return "a symbolic link of another user leads there";
         // The caller follows it by name: not where somebody else could put another link there.
         way.magic = is_last && way.alone && is_magic_link(target.c_str());
         if (way.magic) return nullptr;
+        // What is left of the way follows what the link says; `rest` may lie in `linked` itself.
         linked.set(target.c_str(), "/", rest + size);
         rest = linked.c_str();
         if (*rest == '/') way.directory = open_at(AT_FDCWD, "/", directory_flags);
@@ -2332,13 +2363,16 @@ struct PidLock {
 
 static std::atomic<int> open_channel(0);  // descriptor + 1 of the daemon's, until ready()
 
-// Never LOCK_UN: a duplicate of the descriptor may be another process's lock.
+// Never LOCK_UN: a duplicate of the descriptor may be another process's lock. The owner goes first:
+// a ProofKeeper of another thread must not lock by a number that is closed by then.
 DAEMONIZE_LOCAL void free_slot(HeldLock& held) noexcept {
     held.owner.store(0);
     const Handle closes(held.file.exchange(0) - 1);
 }
 
 extern "C" {
+// In the child of a program with threads any lock may be held for ever by a thread that is not
+// there: atomics and close() only.
 DAEMONIZE_LOCAL void daemonize_in_child() {
     if (own_fork) return;
     for (HeldLock& held : held_locks) free_slot(held);
@@ -2381,7 +2415,7 @@ DAEMONIZE_LOCAL bool set_record_lock(int fd, int count) noexcept {
 // no_such_lock a lock of another kind (of an open file, or of a server that maps flock() onto it).
 DAEMONIZE_LOCAL long record_owner(int fd, short type, int byte) noexcept {
     struct flock lock;
-    int rc;
+    int rc;  // F_GETLK writes its answer over the question: that is made anew
     do lock = record_lock(type, byte, 1), rc = ::fcntl(fd, F_GETLK, &lock);
     while (rc != 0 && errno == EINTR);
     if (rc != 0 || lock.l_type == F_UNLCK) return 0;
@@ -2448,6 +2482,7 @@ DAEMONIZE_LOCAL const char* distrust(const struct stat& st) noexcept {
     if (S_ISDIR(st.st_mode)) return "it is a directory";
     if (S_ISFIFO(st.st_mode)) return "it is a FIFO";
     if (!S_ISREG(st.st_mode)) return "it is no regular file";
+    // Anybody can link a file of root's to a name in /tmp, where the system does not forbid it.
     if (st.st_nlink != 1) return "it has a hard link";
     return (st.st_mode & 022) != 0 ? "group or others may write it" : nullptr;
 }
@@ -2483,7 +2518,7 @@ DAEMONIZE_LOCAL bool read_file(int fd, PidFileView& view) noexcept {
 }
 
 // What stands there, never waited for (a FIFO). `writes`: as far as it may be written; a lock can
-// be had on what is open for reading, too.
+// be had on what is open for reading, too; on NFS alone LOCK_EX needs the other.
 DAEMONIZE_LOCAL Handle open_existing(const Handle& directory, const char* leaf,
                                      bool writes) noexcept {
     const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
@@ -2525,6 +2560,8 @@ DAEMONIZE_LOCAL Attempt create_file(PidLock& lock, Handle& file, struct stat& st
                           ::fchmod(file.fd(), mode) == 0;
     const Attempt attempt = has_mode ? lock_now(file.fd(), LOCK_EX) : Attempt::failed;
     const bool named = attempt != Attempt::failed && is_named(lock, file.fd(), st);
+    // Held: a query, or another start that takes it for an old file, was there first. It is left,
+    // and the next round meets it as an old one.
     if (attempt != Attempt::failed)
         return attempt == Attempt::got && named ? Attempt::got : Attempt::again;
     lock_fault(fault, has_mode ? "cannot lock %p" : "cannot set the mode of %p", lock);
@@ -2546,6 +2583,7 @@ DAEMONIZE_LOCAL Attempt take_once(PidLock& lock, Handle& taken, struct stat& st,
         if (held_as(st)) return Attempt::held;
         old = open_existing(lock.directory, lock.leaf, true);
     }
+    // Of the look or of the open: a file that went in between is as good as none.
     if (!old && errno != ENOENT) return lock_fault(fault, "cannot open %p", lock);
     if (old) {
         const Attempt attempt = lock_now(old.fd(), LOCK_EX);
@@ -2584,6 +2622,7 @@ DAEMONIZE_LOCAL Attempt keep_file(PidLock& lock, Handle file, const struct stat&
 // Takes the lock on `lock.path`, without waiting. Got: the file is new and empty, and this process
 // may write to it. Refused: nothing was made, changed or removed.
 DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
+    // At the first lock, not before main(): a program that takes none does not pay for its forks.
     static const int registered = ::pthread_atfork(nullptr, nullptr, daemonize_in_child);
     static_cast<void>(registered);
     const char* const path = lock.path.c_str();
@@ -2613,6 +2652,8 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     return Attempt::failed;
 }
 
+// One write, so that a reader sees all of it or nothing, and only then the length: whatever is
+// still behind it is on a line of its own. 24 bytes are room for any number.
 DAEMONIZE_LOCAL bool write_number(int fd) noexcept {
     Text text;
     format(text, "%d\n", self());
@@ -2649,6 +2690,8 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
         return Attempt::failed;
     }
     if (!write_number(fd)) return lock_fault(fault, "cannot write %p", lock);
+    // The owner last: who finds this process there (`terminate`, a ProofKeeper) finds the rest
+    // done.
     held_locks[lock.slot].bytes.store(1);
     held_locks[lock.slot].owner.store(self());
     return Attempt::got;
@@ -2659,6 +2702,7 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
 DAEMONIZE_LOCAL void renew_lock(PidLock& lock, bool ready) noexcept {
     if (!is_entered(lock) || lock.is_weak) return;
     HeldLock& held = held_locks[lock.slot];
+    // Noted first: another thread that closes the file from here on locks both bytes again.
     if (ready) held.bytes.store(2);
     set_record_lock(held.file.load() - 1, held.bytes.load());
 }
@@ -2673,6 +2717,8 @@ DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
     if (!own || (read_file(fd, view) && view.number == self()))
         if (!unlink_named(lock, fd) && ::ftruncate(fd, 0) != 0)
             errno = saved;  // nothing more can be done at the end
+    // The lock stays, but this process is in it no more: neither `terminate` nor a destructor does
+    // this a second time.
     held_locks[lock.slot].owner.store(0);
     errno = saved;
 }
@@ -2710,6 +2756,8 @@ DAEMONIZE_LOCAL void view_lock(int fd, PidFileView& view) noexcept {
     if (view.locked) return;
     view.reader = record_owner(fd, F_WRLCK, 0);
     if (DAEMONIZE_KINFO) return;
+    // Nobody answered. flock() cannot be asked, only tried, and for that moment this query is
+    // in a start's way, which tries again. LOCK_UN: nobody has a duplicate of this descriptor.
     view.locked = lock_now(fd, LOCK_SH) != Attempt::got;
     if (!view.locked) ::flock(fd, LOCK_UN);
 }
@@ -2723,6 +2771,8 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     const int directory = way.directory.fd();
     if (::fstatat(directory, way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT || refused(fault, "cannot read %p", path);
+    // By name first, and what is open once more below: the open of a device may do something, and
+    // between the two anything can be put there.
     if (!S_ISREG(st.st_mode)) return refused_way(fault, "cannot read", path, distrust(st));
     if (const HeldLock* const held = held_as(st)) {
         describe_file(st, view);
@@ -2749,7 +2799,8 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     return true;
 }
 
-// False: errno tells why it is there still, and not emptied.
+// False: errno tells why it is there still, and not emptied. A start may come between the daemon's
+// end and this: what it has locked, or made anew, is its own and left alone.
 DAEMONIZE_LOCAL bool remove_seen(const PidLock& lock, const PidFileView& seen, long pid) noexcept {
     struct stat st;
     PidFileView now;
@@ -3026,6 +3077,7 @@ DAEMONIZE_LOCAL bool check_threads(const Session& s, Fault& fault) noexcept {
 }
 
 DAEMONIZE_LOCAL bool make_absolute(const char* path, Str& out, Fault& fault) noexcept {
+    // In a directory that was deleted getcwd() fails: only a relative path needs it.
     if (*path == '/') return out.set(path), true;
     char* const directory = ::getcwd(nullptr, 0);
     if (!directory) return refused(fault, "cannot make absolute %p", path);
@@ -3073,6 +3125,7 @@ DAEMONIZE_LOCAL Evidence evidence() noexcept {
             name_of(seen.parent, "systemd") || (!DAEMONIZE_LINUX && seen.parent == 1);
     struct sockaddr_storage address;
     socklen_t size = sizeof address;
+    // A socket of the Unix family counts only if it listens: sshd gives a command one of a pair.
     if (::getsockname(0, reinterpret_cast<struct sockaddr*>(&address), &size) == 0) {
         int listening = 0;
         socklen_t length = sizeof listening;
