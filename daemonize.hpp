@@ -956,6 +956,8 @@ struct Fault {
     Text text;
 };
 
+// Always false, so that a step that fails ends with `return fail(...)`. The text is made anew: an
+// argument must not be a part of the old one.
 DAEMONIZE_LOCAL bool fail(Fault& fault, int code, const char* form, Arg a = Arg(), Arg b = Arg(),
                           Arg c = Arg()) noexcept {
     fault.code = code;
@@ -976,6 +978,7 @@ DAEMONIZE_LOCAL bool invalid(Fault& fault, const char* option, const char* form,
     return false;
 }
 
+// In the order of errc, one after the other in one text: no pointers, as with signal_names.
 DAEMONIZE_LOCAL const char* condition_text(errc condition) noexcept {
     static const char texts[] =
         "unknown condition\0already running\0not running\0untrusted PID file\0invalid PID file\0"
@@ -1024,6 +1027,7 @@ DAEMONIZE_LOCAL void read_content(PidFileView& view, const char* text, std::size
     long long value = 0;
     for (std::size_t i = begin; i < end; ++i) {
         const bool digit = text[i] >= '0' && text[i] <= '9';
+        // Once -1, always -1: of "4711x" and "47 11" the beginning must not be taken for a PID.
         value = digit && value >= 0 && value <= INT_MAX ? value * 10 + (text[i] - '0') : -1;
     }
     view.number = value > 0 && value <= INT_MAX ? static_cast<long>(value) : 0;
@@ -1049,6 +1053,8 @@ enum class Verdict {
 DAEMONIZE_LOCAL Verdict judge(const PidFileView& view) noexcept {
     if (!view.exists) return Verdict::missing;
     if (!view.locked) return view.has_text ? Verdict::dead : Verdict::empty;
+    // Anybody who can open the file can hold flock(): without the record lock it says nothing about
+    // who does, whatever number stands there. So that is asked before the number.
     if (view.proves && view.owner == 0) return Verdict::starting;
     if (view.number && view.proves && view.owner != view.number) return Verdict::elsewhere;
     if (!view.number) return view.has_text ? Verdict::invalid : Verdict::starting;
@@ -1161,6 +1167,8 @@ DAEMONIZE_LOCAL Decision decide(Detach wish, bool comes_back, const Evidence& se
     if (seen.parent_is_shim)
         return {false, false, false,
                 "the parent is a container's init: the container ends with this process"};
+    // Only units with PIDFile= have this variable (seen with systemd 252); all have INVOCATION_ID
+    // and SYSTEMD_EXEC_PID. So this row comes before theirs.
     if (seen.pidfile_set)
         return {true, false, false, "PIDFILE is set: systemd, Type=forking with PIDFile="};
     if (seen.notify_socket && is_service)
@@ -1214,7 +1222,8 @@ struct Report {
 };
 const std::size_t report_room = 32000;  // of its text: what is longer is cut, and marked
 
-// A report comes from a process that may have fewer rights than its reader.
+// A report comes from a process that may have fewer rights than its reader. INT_MIN is refused
+// since a negative code is negated by whoever shows it.
 DAEMONIZE_LOCAL bool is_plausible(const Report& report) noexcept {
     return (report.word == Report::ready && report.size == 0) ||
            (report.word == Report::failed && report.size <= report_room && report.code > INT_MIN &&
@@ -1228,6 +1237,7 @@ inline DAEMONIZE_SMALL const char* inside(const char* path, const char* jail) no
     std::size_t size = std::strlen(jail);
     while (size > 0 && jail[size - 1] == '/') --size;
     const char* const rest = path + size;
+    // "/jailer/log" is not inside "/jail": what follows must be a slash, or nothing.
     if (std::strncmp(path, jail, size) != 0 || (*rest != '/' && *rest != '\0')) return nullptr;
     if (size == 0) return path;
     for (const char* at = path; (at = std::strstr(at, "/..")) != nullptr; at += 3)
@@ -1246,6 +1256,13 @@ DAEMONIZE_LOCAL const char* base_name(const char* path) noexcept {
 // >>types -----------------------------------------------------------------------------------------
 // What core and system rooms hand to each other. No call to the system but by Handle and Deadline,
 // whose bodies each system room has.
+
+// malloc() and realloc(); memory that runs out ends the program.
+DAEMONIZE_LOCAL void* resized(void* old, std::size_t size) noexcept {
+    void* const room = std::realloc(old, size);
+    if (!room) std::abort();
+    return room;
+}
 
 // Text that is owned: for what must outlive the caller's options. Its address stays when it moves.
 class Str {
@@ -1266,12 +1283,12 @@ public:
         const char* const parts[] = {a, b, c};
         std::size_t size = 1;
         for (const char* part : parts) size += std::strlen(part);
-        char* const text = static_cast<char*>(std::malloc(size));
-        if (!text) std::abort();  // memory that runs out ends the program
+        char* const text = static_cast<char*>(resized(nullptr, size));
         char* end = text;
         for (const char* part : parts)
             while (*part) *end++ = *part++;
         *end = '\0';
+        // The old text goes last: the parts may lie in it (walk() does that).
         if (text_ != nothing()) std::free(text_);
         text_ = text;
     }
@@ -1283,7 +1300,9 @@ private:
 };
 char Str::empty = '\0';
 
-// The one owner of a descriptor or HANDLE; closing it keeps errno.
+// The one owner of a descriptor or HANDLE; closing it keeps errno, so that a step may clean up
+// before it says why it failed. An assignment swaps: what stood here is closed with
+// the other one.
 class Handle {
 public:
     explicit Handle(std::intptr_t value = -1) noexcept : value_(value) {}
@@ -1425,6 +1444,8 @@ DAEMONIZE_LOCAL bool refused(Fault& fault, const char* form, Arg a = Arg(),
     return false;
 }
 
+// Not tried again after EINTR: Linux and FreeBSD have closed it by then, and the number may already
+// be a file of another thread.
 DAEMONIZE_SMALL void Handle::close() noexcept {
     if (value_ == -1) return;
     const int saved = errno;
@@ -1480,6 +1501,8 @@ DAEMONIZE_LOCAL void prepare_socket(int fd) noexcept {
 #endif
 }
 
+// Sockets, not a pipe: send() and recv() can do without SIGPIPE and without waiting, whatever flags
+// the descriptor has.
 DAEMONIZE_LOCAL bool make_socket_pair(Handle& a, Handle& b) noexcept {
     int ends[2] = {-1, -1};
     if (::socketpair(AF_UNIX, SOCK_STREAM | socket_flags, 0, ends) != 0) return false;
@@ -1499,12 +1522,10 @@ DAEMONIZE_LOCAL bool stat_path(const char* path, struct stat& st) noexcept {
 DAEMONIZE_LOCAL ssize_t read_small(const char* path, char* out, std::size_t room) noexcept {
     const Handle file = open_at(AT_FDCWD, path, O_RDONLY | O_NOCTTY);
     std::size_t size = 0;
-    for (ssize_t n; file && size + 1 < room; size += static_cast<std::size_t>(n)) {
-        n = ::read(file.fd(), out + size, room - 1 - size);
-        if (n < 0 && errno == EINTR)
-            n = 0;
-        else if (n <= 0)
-            break;
+    while (file && size + 1 < room) {
+        const ssize_t n = ::read(file.fd(), out + size, room - 1 - size);
+        if (n == 0 || (n < 0 && errno != EINTR)) break;
+        if (n > 0) size += static_cast<std::size_t>(n);
     }
     out[size] = '\0';
     return file ? static_cast<ssize_t>(size) : -1;
@@ -1545,7 +1566,9 @@ DAEMONIZE_LOCAL const char* own_name() noexcept {
 }
 #endif
 
-// The signal mask of this thread, kept and given back as it was.
+// The signal mask of this thread, kept and given back as it was. A start holds all from the lock
+// on: a Ctrl-C before the fork would leave an empty PID file, and in the daemon the program's own
+// handler would run before the daemon is set up.
 class SignalHold {
 public:
     SignalHold() noexcept {}
@@ -1576,16 +1599,24 @@ DAEMONIZE_LOCAL void flush_streams(bool other_threads) noexcept {
     if (!other_threads) std::fflush(nullptr);
 }
 
-// One line and one write, whatever the program is called: lines of two processes do not mix.
-DAEMONIZE_LOCAL void write_line(int fd, const char* program, const char* text) noexcept {
+// One line and one write, whatever the program is called: lines of two processes do not mix. A log
+// that may be full (`waits` is false) gets slices, for of a pipe poll() promises no more room, and
+// what finds none for a second is lost.
+DAEMONIZE_LOCAL void write_line(int fd, const char* program, const char* text,
+                                bool waits = true) noexcept {
     Text shown;
     Str line;
     for (; *program; ++program) put_shown(shown, *program);
     if (!shown.is_empty()) shown.put(": ");
     line.set(shown.c_str(), text, "\n");
     const char* at = line.c_str();
+    const Deadline deadline(patience);
+    struct pollfd room = {fd, POLLOUT, 0};
     while (*at) {
-        const ssize_t n = ::write(fd, at, std::strlen(at));
+        const int ms = at == line.c_str() ? 0 : deadline.left_to_poll();
+        if (!waits && ::poll(&room, 1, ms) <= 0) return;
+        const std::size_t left = std::strlen(at), slice = _POSIX_PIPE_BUF;
+        const ssize_t n = ::write(fd, at, waits || left < slice ? left : slice);
         if (n > 0) at += n;
         if (n == 0 || (n < 0 && errno != EINTR)) return;
     }
@@ -1651,6 +1682,7 @@ DAEMONIZE_LOCAL ProcessFacts facts_of(long pid) noexcept {
 
 // Clock ticks since the system was booted.
 DAEMONIZE_LOCAL long long age_of(unsigned long long born) noexcept {
+    // CLOCK_MONOTONIC stands still while the machine sleeps; start times do not.
     const unsigned long long ticks = static_cast<unsigned long long>(::sysconf(_SC_CLK_TCK));
     struct timespec now;
     if (ticks == 0 || ::clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0;
@@ -1665,7 +1697,8 @@ DAEMONIZE_LOCAL long count_threads() noexcept {
                                                                 : 0;
 }
 
-// Real, effective and saved user of a process: 1 all are `uid`, 0 not, -1 not to be had.
+// Real, effective and saved user of a process: 1 all are `uid`, 0 not, -1 not to be had (a /proc
+// with hidepid). All three: a set-uid program has its caller's number in one of them.
 DAEMONIZE_LOCAL int is_users(long pid, long long uid) noexcept {
     char text[2048];
     const char* at =
@@ -1869,14 +1902,13 @@ DAEMONIZE_LOCAL bool find_daemon(const Process& named, Process& daemon) noexcept
 DAEMONIZE_LOCAL bool may_signal(Process& process, const PidFileView& view, Fault& fault) noexcept {
     if (view.user == 0) return true;
     const int is_his = is_users(process.pid, view.user);
-    const bool root = ::geteuid() == 0;
     if (is_his == 0)
         return fail(fault, errc::untrusted_pid_file,
                     "cannot signal %P: the PID file belongs to user %d, the process does not",
                     process.pid, view.user);
     // Where the system never tells whose a process is, whoever the file belongs to signals it, and
     // the kernel lets him signal his own alone. On Linux it tells, but for a hidden /proc.
-    const bool as_owner = root && !DAEMONIZE_LINUX;
+    const bool as_owner = !DAEMONIZE_LINUX && ::geteuid() == 0;
     if (is_his < 0 && as_owner) process.sender = view.user;
     return is_his == 1 || as_owner || view.user == static_cast<long long>(::geteuid()) ||
            fail(fault, errc::untrusted_pid_file,
@@ -1901,7 +1933,9 @@ DAEMONIZE_LOCAL int kill_as(long long user, pid_t pid, int signum) noexcept {
     tells.close();
     int cause = 0, status = 0;
     struct pollfd told = {hears.fd(), POLLIN, 0};
-    ::poll(&told, 1, 1000);
+    const Deadline deadline(patience);
+    while (::poll(&told, 1, deadline.left_to_poll()) < 0 && errno == EINTR) {
+    }
     if (::recv(hears.fd(), &cause, sizeof cause, MSG_DONTWAIT) != sizeof cause) cause = EPERM;
     if (::waitpid(child, &status, WNOHANG) == 0) ::kill(child, SIGKILL);  // there, so still ours
     while (::waitpid(child, &status, 0) == -1 && errno == EINTR) {
@@ -1917,6 +1951,8 @@ DAEMONIZE_LOCAL Sent send_signal(const Process& process, int signum) noexcept {
     errno = ENOSYS;
     if (process.handle && process.sender < 0) rc = signal_pidfd(process.handle, signum);
     if (rc != 0 && (errno == ENOSYS || errno == EPERM)) {  // EPERM: a filter's, or the real one
+        // The look and kill() are two calls: without a pidfd a number that is recycled between them
+        // is hit.
         if (process.born != 0) {
             const ProcessFacts facts = facts_of(process.pid);
             if (facts.there && facts.born != process.born) return Sent::gone;
@@ -1944,6 +1980,8 @@ DAEMONIZE_LOCAL bool end_process(const Process& process) noexcept {
 // for, only to look at again, after 1 ms to 20 ms. A zombie counts as gone: it holds nothing.
 DAEMONIZE_LOCAL bool await_end(const Process& process, const Deadline& deadline) noexcept {
     for (int pause = 1;; pause = pause < 10 ? pause * 2 : 20) {
+        // The clock before the process: one that has ended while this one slept is seen to have
+        // ended.
         const bool late = deadline.over();
         if (process.handle) {
             struct pollfd watch = {process.handle.fd(), POLLIN, 0};
@@ -1965,7 +2003,8 @@ DAEMONIZE_LOCAL Duration age(const Process& process) noexcept {
     return Duration(age > 0 ? age : 1);
 }
 
-// Without facts the session tells: a daemon's is its own, and who led it has left.
+// Without facts the session tells: a daemon's is its own, and who led it has left. The depth is
+// limited, for numbers that are recycled during the walk could lead round in a ring.
 DAEMONIZE_LOCAL bool is_ancestor(long pid) noexcept {
     long parent = static_cast<long>(::getppid());
     for (int depth = 0; depth < 1000 && parent > 0; ++depth) {
@@ -2117,7 +2156,8 @@ DAEMONIZE_LOCAL void look_at_inheritance() noexcept {
     errno = saved;
 }
 
-#if defined(__GNUC__)  // before the constructors of the program's globals
+// Before the constructors of the program's globals; priorities up to 100 are the system's own.
+#if defined(__GNUC__)
 __attribute__((constructor(101))) DAEMONIZE_LOCAL void look_before_main() { look_at_inheritance(); }
 #else
 static const bool looked_before_main = (look_at_inheritance(), true);
@@ -2150,7 +2190,7 @@ struct Way {
     bool magic = false;  // the last name is a link that only the system can follow
 };
 
-#if defined(O_PATH) && defined(__linux__)
+#if defined(O_PATH) && DAEMONIZE_LINUX
 static const int search_flags = O_PATH;  // needs no right to list the directory
 #elif defined(O_SEARCH)
 static const int search_flags = O_SEARCH;
@@ -2166,7 +2206,7 @@ DAEMONIZE_LOCAL bool read_link(int directory, const char* name, Str& target,
     struct stat st, again;
     char text[4096];
     ssize_t size = -1;
-#if defined(O_PATH) && defined(__linux__)
+#if defined(O_PATH) && DAEMONIZE_LINUX
     const Handle link = open_at(directory, name, O_PATH | O_NOFOLLOW);
     if (!link || ::fstat(link.fd(), &st) != 0) return false;
     if (S_ISLNK(st.st_mode)) size = ::readlinkat(link.fd(), "", text, sizeof text - 1);
@@ -2212,6 +2252,8 @@ DAEMONIZE_LOCAL bool refused_way(Fault& fault, const char* step, const char* pat
 DAEMONIZE_LOCAL const char* distrust_directory(const struct stat& st, bool is_last,
                                                Way& way) noexcept {
     const bool sticky = (st.st_mode & S_ISVTX) != 0;
+    // What a group may write is passed (a home directory of Ubuntu's is 0775), but who is in it can
+    // exchange a part of the way: the callers that act as root ask `alone`.
     const bool others_write = (st.st_mode & 022) != 0 && (is_last || !sticky);
     if (others_write || (st.st_uid != 0 && st.st_uid != ::geteuid())) way.alone = false;
     return is_last || sticky || (st.st_mode & S_IWOTH) == 0
@@ -2257,12 +2299,14 @@ DAEMONIZE_LOCAL const char* walk(const char* path, bool follow, Way& way) noexce
         }
         uid_t owner = 0;
         errno = ELOOP;
+        // As many links as Linux follows; a ring of them ends here.
         if (++links > 40 || !read_link(directory, way.leaf, target, owner)) return "";
         if (owner != 0 && owner != ::geteuid())
             return "a symbolic link of another user leads there";
         // The caller follows it by name: not where somebody else could put another link there.
         way.magic = is_last && way.alone && is_magic_link(target.c_str());
         if (way.magic) return nullptr;
+        // What is left of the way follows what the link says; `rest` may lie in `linked` itself.
         linked.set(target.c_str(), "/", rest + size);
         rest = linked.c_str();
         if (*rest == '/') way.directory = open_at(AT_FDCWD, "/", directory_flags);
@@ -2345,6 +2389,8 @@ DAEMONIZE_LOCAL void free_slot(HeldLock& held) noexcept {
 }
 
 extern "C" {
+// In the child of a program with threads any lock may be held for ever by a thread that is not
+// there: atomics and close() only.
 DAEMONIZE_LOCAL void daemonize_in_child() {
     someone_looks.store(false);  // a thread that is not in here
     if (own_fork) return;
@@ -2354,6 +2400,7 @@ DAEMONIZE_LOCAL void daemonize_in_child() {
 }
 
 DAEMONIZE_SMALL Alone::Alone() noexcept {
+    // At the first look, not before main(): a program that has none does not pay for its forks.
     static const int registered = ::pthread_atfork(nullptr, nullptr, daemonize_in_child);
     static_cast<void>(registered);
     for (int ms = 0; ms < 1000 && !has_; ++ms) {
@@ -2374,7 +2421,7 @@ DAEMONIZE_LOCAL bool is_entered(const PidLock& lock) noexcept {
 
 DAEMONIZE_LOCAL std::intptr_t lock_handle(const PidLock& lock) noexcept { return lock_file(lock); }
 
-static const long no_process = -1, no_such_lock = -2;  // see record_owner()
+static const long no_such_lock = -2;  // of record_owner()
 
 #if DAEMONIZE_LINUX
 // Bytes far behind the text: a record lock there shows its owner's number to anyone who asks. The
@@ -2394,15 +2441,15 @@ DAEMONIZE_LOCAL bool set_record_lock(int fd, int count) noexcept {
     return ::fcntl(fd, F_SETLK, &lock) == 0;
 }
 
-// Who has it, or would keep a daemon from it: 0 nobody, no_process one of another PID namespace,
+// Who has it, or would keep a daemon from it: 0 nobody, -1 one of another PID namespace,
 // no_such_lock a lock of another kind (of an open file, or of a server that maps flock() onto it).
 DAEMONIZE_LOCAL long record_owner(int fd, short type, int byte) noexcept {
     struct flock lock;
-    int rc;
+    int rc;  // F_GETLK writes its answer over the question: that is made anew
     do lock = record_lock(type, byte, 1), rc = ::fcntl(fd, F_GETLK, &lock);
     while (rc != 0 && errno == EINTR);
     if (rc != 0 || lock.l_type == F_UNLCK) return 0;
-    return lock.l_pid > 0 ? lock.l_pid : lock.l_pid < 0 ? no_such_lock : no_process;
+    return lock.l_pid > 0 ? lock.l_pid : lock.l_pid < 0 ? no_such_lock : -1;
 }
 #else
 // flock() and fcntl() see each other's locks on the systems with kinfo: a second lock would be
@@ -2438,11 +2485,18 @@ DAEMONIZE_LOCAL bool is_named(const PidLock& lock, int fd, struct stat& st) noex
            same_file(st, named);
 }
 
+// Only the name that still stands for this open file goes; another's file is left.
+DAEMONIZE_LOCAL bool unlink_named(const PidLock& lock, int fd) noexcept {
+    struct stat st;
+    return is_named(lock, fd, st) && ::unlinkat(lock.directory.fd(), lock.leaf, 0) == 0;
+}
+
 DAEMONIZE_LOCAL const char* distrust(const struct stat& st) noexcept {
     if (S_ISLNK(st.st_mode)) return "it is a symbolic link";
     if (S_ISDIR(st.st_mode)) return "it is a directory";
     if (S_ISFIFO(st.st_mode)) return "it is a FIFO";
     if (!S_ISREG(st.st_mode)) return "it is no regular file";
+    // Anybody can link a file of root's to a name in /tmp, where the system does not forbid it.
     if (st.st_nlink != 1) return "it has a hard link";
     return (st.st_mode & 022) != 0 ? "group or others may write it" : nullptr;
 }
@@ -2478,7 +2532,7 @@ DAEMONIZE_LOCAL bool read_file(int fd, PidFileView& view) noexcept {
 }
 
 // What stands there, never waited for (a FIFO). `writes`: as far as it may be written; a lock can
-// be had on what is open for reading, too.
+// be had on what is open for reading, too; on NFS alone LOCK_EX needs the other.
 DAEMONIZE_LOCAL Handle open_existing(const Handle& directory, const char* leaf,
                                      bool writes) noexcept {
     const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
@@ -2520,10 +2574,12 @@ DAEMONIZE_LOCAL Attempt create_file(PidLock& lock, Handle& file, struct stat& st
                           ::fchmod(file.fd(), mode) == 0;
     const Attempt attempt = has_mode ? lock_now(file.fd(), LOCK_EX) : Attempt::failed;
     const bool named = attempt != Attempt::failed && is_named(lock, file.fd(), st);
+    // Held: a query, or another start that takes it for an old file, was there first. It is left,
+    // and the next round meets it as an old one.
     if (attempt != Attempt::failed)
         return attempt == Attempt::got && named ? Attempt::got : Attempt::again;
     lock_fault(fault, has_mode ? "cannot lock %p" : "cannot set the mode of %p", lock);
-    if (is_named(lock, file.fd(), st)) ::unlinkat(lock.directory.fd(), lock.leaf, 0);
+    unlink_named(lock, file.fd());
     return Attempt::failed;
 }
 
@@ -2541,6 +2597,7 @@ DAEMONIZE_LOCAL Attempt take_once(PidLock& lock, Handle& taken, struct stat& st,
         if (held_as(st)) return Attempt::held;
         old = open_existing(lock.directory, lock.leaf, true);
     }
+    // Of the look or of the open: a file that went in between is as good as none.
     if (!old && errno != ENOENT) return lock_fault(fault, "cannot open %p", lock);
     if (old) {
         const Attempt attempt = lock_now(old.fd(), LOCK_EX);
@@ -2571,8 +2628,7 @@ DAEMONIZE_LOCAL Attempt keep_file(PidLock& lock, Handle file, const struct stat&
         lock.inode = static_cast<unsigned long long>(st.st_ino);
         return Attempt::got;
     }
-    struct stat now;
-    if (is_named(lock, file.fd(), now)) ::unlinkat(lock.directory.fd(), lock.leaf, 0);
+    unlink_named(lock, file.fd());
     errno = EMFILE;
     return lock_fault(fault, "cannot hold as many PID files as with %p", lock);
 }
@@ -2607,6 +2663,22 @@ DAEMONIZE_LOCAL Attempt take_lock(PidLock& lock, Fault& fault) noexcept {
     return Attempt::failed;
 }
 
+// One write, so that a reader sees all of it or nothing, and only then the length: whatever is
+// still behind it is on a line of its own. 24 bytes are room for any number.
+DAEMONIZE_LOCAL bool write_number(int fd) noexcept {
+    Text text;
+    format(text, "%d\n", self());
+    const ssize_t size = static_cast<ssize_t>(text.size());
+    struct rlimit limit;  // beyond it a write is a SIGXFSZ, which would end the process
+    errno = EFBIG;
+    if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < 24) return false;
+    ssize_t written;
+    do written = ::pwrite(fd, text.c_str(), text.size(), 0);
+    while (written < 0 && errno == EINTR);
+    if (written >= 0 && written != size) errno = ENOSPC;
+    return written == size && ::ftruncate(fd, size) == 0;
+}
+
 // From here on the process proves itself; complete, or not at all, for a reader. held: a reader has
 // a lock on those bytes; it can be tried again.
 DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
@@ -2628,18 +2700,9 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
              lock.path.c_str());
         return Attempt::failed;
     }
-    Text text;
-    format(text, "%d\n", self());
-    const ssize_t size = static_cast<ssize_t>(text.size());
-    ssize_t written = -1;
-    struct rlimit limit;  // beyond it a write is a SIGXFSZ, which would end the process
-    errno = EFBIG;
-    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= 24) do
-            written = ::pwrite(fd, text.c_str(), text.size(), 0);
-        while (written < 0 && errno == EINTR);
-    if (written >= 0 && written != size) errno = ENOSPC;
-    if (written != size || ::ftruncate(fd, size) != 0)
-        return lock_fault(fault, "cannot write %p", lock);
+    if (!write_number(fd)) return lock_fault(fault, "cannot write %p", lock);
+    // The owner last: who finds this process there (`terminate`, a thread that asks) finds the rest
+    // done.
     held_locks[lock.slot].bytes.store(1);
     held_locks[lock.slot].owner.store(self());
     return Attempt::got;
@@ -2650,6 +2713,7 @@ DAEMONIZE_LOCAL Attempt enter_lock(PidLock& lock, Fault& fault) noexcept {
 DAEMONIZE_LOCAL void renew_lock(PidLock& lock, bool ready) noexcept {
     if (!is_entered(lock) || lock.is_weak) return;
     HeldLock& held = held_locks[lock.slot];
+    // Noted first: another thread that closes the file from here on locks both bytes again.
     if (ready) held.bytes.store(2);
     set_record_lock(held.file.load() - 1, held.bytes.load());
 }
@@ -2661,12 +2725,11 @@ DAEMONIZE_LOCAL void discard_file(PidLock& lock, bool own) noexcept {
     const int fd = lock_file(lock), saved = errno;
     if (fd < 0 || (own && !is_entered(lock))) return;
     PidFileView view;
-    struct stat st;
-    if (!own || (read_file(fd, view) && view.number == self())) {
-        const bool gone =
-            is_named(lock, fd, st) && ::unlinkat(lock.directory.fd(), lock.leaf, 0) == 0;
-        if (!gone && ::ftruncate(fd, 0) != 0) errno = saved;  // nothing more can be done at the end
-    }
+    if (!own || (read_file(fd, view) && view.number == self()))
+        if (!unlink_named(lock, fd) && ::ftruncate(fd, 0) != 0)
+            errno = saved;  // nothing more can be done at the end
+    // The lock stays, but this process is in it no more: neither `terminate` nor a destructor does
+    // this a second time.
     held_locks[lock.slot].owner.store(0);
     errno = saved;
 }
@@ -2705,6 +2768,8 @@ DAEMONIZE_LOCAL void view_lock(int fd, PidFileView& view) noexcept {
     if (view.locked) return;
     view.reader = record_owner(fd, F_WRLCK, 0);
     if (DAEMONIZE_KINFO) return;
+    // Nobody answered. flock() cannot be asked, only tried, and for that moment this query is
+    // in a start's way, which tries again. LOCK_UN: nobody has a duplicate of this descriptor.
     view.locked = lock_now(fd, LOCK_SH) != Attempt::got;
     if (!view.locked) ::flock(fd, LOCK_UN);
 }
@@ -2719,9 +2784,11 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     const Alone alone;
     if (::fstatat(directory, way.leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT || refused(fault, "cannot read %p", path);
+    // By name first, and what is open once more below: the open of a device may do something, and
+    // between the two anything can be put there.
     if (!S_ISREG(st.st_mode)) return refused_way(fault, "cannot read", path, distrust(st));
-    describe_file(st, view);
     if (const HeldLock* const held = held_as(st)) {
+        describe_file(st, view);
         read_file(held->file.load() - 1, view);
         view.locked = true;
         view.owner = held->owner.load();
@@ -2732,7 +2799,6 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     struct stat opened;
     if (!file || ::fstat(file.fd(), &opened) != 0) {
         if (errno == ELOOP) return refused_way(fault, "cannot read", path, "it is a symbolic link");
-        view = PidFileView();
         return errno == ENOENT || refused(fault, "cannot read %p", path);
     }
     if (!S_ISREG(opened.st_mode)) return refused_way(fault, "cannot read", path, distrust(opened));
@@ -2745,7 +2811,8 @@ DAEMONIZE_LOCAL bool view_file(const char* path, PidFileView& view, Fault& fault
     return true;
 }
 
-// False: errno tells why it is there still, and not emptied.
+// False: errno tells why it is there still, and not emptied. A start may come between the daemon's
+// end and this: what it has locked, or made anew, is its own and left alone.
 DAEMONIZE_LOCAL bool remove_seen(const PidLock& lock, const PidFileView& seen, long pid) noexcept {
     struct stat st;
     PidFileView now;
@@ -2758,9 +2825,8 @@ DAEMONIZE_LOCAL bool remove_seen(const PidLock& lock, const PidFileView& seen, l
     const Attempt attempt = lock_now(file.fd(), LOCK_EX);
     if (attempt != Attempt::got) return attempt == Attempt::held;  // somebody else's by now
     if (!read_file(file.fd(), now) || ::fstat(file.fd(), &st) != 0) return false;
-    if (static_cast<unsigned long long>(st.st_dev) != seen.device ||
-        static_cast<unsigned long long>(st.st_ino) != seen.inode || !is_left_by(now, pid))
-        return true;
+    describe_file(st, now);
+    if (now.device != seen.device || now.inode != seen.inode || !is_left_by(now, pid)) return true;
     errno = ENOENT;  // of another file with that name: nothing of the daemon's is there any more
     if (!is_named(lock, file.fd(), st)) return errno == ENOENT;
     return ::unlinkat(lock.directory.fd(), lock.leaf, 0) == 0 || errno == ENOENT ||
@@ -2816,9 +2882,7 @@ struct Buffer {
 template <class Record, class Key, class Call>
 DAEMONIZE_SMALL bool look_up(Call call, Key key, Record& record, Buffer& buffer) noexcept {
     for (std::size_t size = 1024;; size *= 2) {
-        char* const larger = static_cast<char*>(std::realloc(buffer.bytes, size));
-        if (!larger) std::abort();
-        buffer.bytes = larger;
+        buffer.bytes = static_cast<char*>(resized(buffer.bytes, size));
         Record* result = nullptr;
         const int rc = call(key, &record, buffer.bytes, size, &result);
         if (rc == ERANGE && size <= (1U << 22)) continue;
@@ -2869,9 +2933,8 @@ template <class T>
 bool list_groups(int (*call)(const char*, T, T*, int*), long long gid, Identity& who) noexcept {
     static_assert(sizeof(T) == sizeof(unsigned) && sizeof(gid_t) == sizeof(unsigned), "32 bits");
     for (int room = 64; room <= 65536; room *= 2) {
-        std::free(who.groups);
-        who.groups = static_cast<unsigned*>(std::malloc(static_cast<std::size_t>(room) * 4));
-        if (!who.groups) return false;
+        who.groups =
+            static_cast<unsigned*>(resized(who.groups, static_cast<std::size_t>(room) * 4));
         who.group_count = room;
         if (call(who.user.c_str(), static_cast<T>(gid), reinterpret_cast<T*>(who.groups),
                  &who.group_count) != -1)
@@ -3029,12 +3092,12 @@ DAEMONIZE_LOCAL bool check_threads(const Session& s, Fault& fault) noexcept {
 }
 
 DAEMONIZE_LOCAL bool make_absolute(const char* path, Str& out, Fault& fault) noexcept {
-    char* const directory = *path == '/' ? nullptr : ::getcwd(nullptr, 0);
-    if (*path != '/' && !directory) return refused(fault, "cannot make absolute %p", path);
-    const bool is_dot = std::strcmp(path, ".") == 0;
-    out.set(directory ? directory : "", !directory || is_dot || !directory[1] ? "" : "/",
-            is_dot ? "" : path);
-    if (directory && !directory[1] && !is_dot) out.set("/", path);
+    // In a directory that was deleted getcwd() fails: only a relative path needs it.
+    if (*path == '/') return out.set(path), true;
+    char* const directory = ::getcwd(nullptr, 0);
+    if (!directory) return refused(fault, "cannot make absolute %p", path);
+    const bool is_dot = std::strcmp(path, ".") == 0, is_root = directory[1] == '\0';
+    out.set(is_root ? "" : directory, is_dot && !is_root ? "" : "/", is_dot ? "" : path);
     std::free(directory);
     return true;
 }
@@ -3077,6 +3140,7 @@ DAEMONIZE_LOCAL Evidence evidence() noexcept {
             name_of(seen.parent, "systemd") || (!DAEMONIZE_LINUX && seen.parent == 1);
     struct sockaddr_storage address;
     socklen_t size = sizeof address;
+    // A socket of the Unix family counts only if it listens: sshd gives a command one of a pair.
     if (::getsockname(0, reinterpret_cast<struct sockaddr*>(&address), &size) == 0) {
         int listening = 0;
         socklen_t length = sizeof listening;
@@ -3393,8 +3457,9 @@ DAEMONIZE_LOCAL bool make_moved_logs(Session& s, Fault& fault) noexcept {
 // A pipe that nobody empties must not keep the word from the leader.
 DAEMONIZE_LOCAL void append_line(const Handle& log, const char* program,
                                  const char* text) noexcept {
-    struct pollfd room = {log.fd(), POLLOUT, 0};
-    if (log && ::poll(&room, 1, 0) != 0) write_line(log.fd(), program, text);
+    FileStat st;
+    if (log && stat_open(log.fd(), &st) == 0)
+        write_line(log.fd(), program, text, S_ISREG(st.st_mode));
 }
 
 // ---- Descriptors that the daemon does not keep ----

@@ -808,7 +808,7 @@ TEST_CASE("Attack: starts that fail leave neither memory nor descriptors in thei
 TEST_CASE(
     "Attack: fail() with a log that is a pipe without a reader, or full: its text and status "
     "arrive") {
-    for (const std::string how : {"", "printed=1", "full=1"}) {
+    for (const std::string how : {"", "printed=1", "full=1", "long=1"}) {
         INFO(how);
         const Outcome said = run(hostile({"fails-into-a-pipe", "detach=yes", "limit=3000", how}));
         INFO(said.text());
